@@ -1,0 +1,5 @@
+"""``python -m raydc``."""
+
+from raydc.cli import main
+
+main()

@@ -1,0 +1,175 @@
+"""The command line: verbs, no logic."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from raydc.errors import INTERRUPTED, RaydcError
+
+app = typer.Typer(
+    name="raydc",
+    help="Condense an image data set into a few images a class plus soft labels, on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[str, typer.Argument(help="A run's YAML, or the folder of a run.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value: synthesize.steps=500")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Dataset = Annotated[str, typer.Argument(help="URL of a condensed data set.")]
+
+
+def _config(target: str, overrides: list[str] | None) -> Any:
+    """The run that a YAML file or a run folder describes."""
+    from raydc.config import load
+    from raydc.config.load import override
+    from raydc.engine.run import read_run
+
+    if target.endswith((".yaml", ".yml")):
+        return load(target, overrides)
+    run = read_run(target)
+    return override(run.config.model_copy(update={"output": run.url}), overrides or [])
+
+
+def _go(target: str, overrides: list[str] | None, stages: tuple[str, ...] | None) -> None:
+    from raydc.engine.session import go
+
+    go(_config(target, overrides), stages)
+
+
+@app.command()
+def run(config: Config, set_: Set = None) -> None:
+    """Do every stage that is not yet done, and show the result."""
+    _go(config, set_, None)
+
+
+def _stage(name: str, text: str) -> None:
+    def verb(config: Config, set_: Set = None) -> None:
+        _go(config, set_, (name,))
+
+    verb.__doc__ = text
+    app.command(name)(verb)
+
+
+_stage("squeeze", "Train or fetch the teachers.")
+_stage("synthesize", "Make the images; teachers must be there.")
+_stage("pack", "Pack the images into shards and publish the data set.")
+_stage("relabel", "Add soft labels to the data set.")
+_stage("evaluate", "Train students on the data set and its controls, and test them.")
+_stage("report", "Write the report page from what is there.")
+
+
+@app.command()
+def check(config: Config, set_: Set = None) -> None:
+    """Say whether a config is sound: every mistake at once, nothing started."""
+    from raydc.engine.inspection import check_networks
+
+    found = _config(config, set_)
+    check_networks(found)
+    typer.echo(f"{config}: sound. {found.method.name} on {found.data.name}, output {found.folder}")
+
+
+@app.command()
+def show(config: Config, set_: Set = None) -> None:
+    """Print a config as it is after `extends` and overrides."""
+    from raydc.config import dump
+
+    typer.echo(dump(_config(config, set_)), nl=False)
+
+
+@app.command()
+def plan(
+    config: Config,
+    set_: Set = None,
+    gpus: Annotated[int, typer.Option(min=1, help="Devices at work.")] = 1,
+    rate: Annotated[float | None, typer.Option(min=0, help="Image-steps a second of one device.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of a device-hour.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Count blocks, operations, bytes, hours and money before anything is spent."""
+    from raydc.engine.inspection import plan_of
+    from raydc.report.console import print_mapping
+
+    found = plan_of(_config(config, set_), gpus, rate, price)
+    print_mapping(found, as_json)
+
+
+@app.command()
+def status(run: Annotated[str, typer.Argument(help="The folder of a run.")], as_json: Json = False) -> None:
+    """Say how far a run is, from any machine that can read its folder."""
+    from dataclasses import asdict
+
+    from raydc.report.status import describe, read_status
+    from raydc.store.folder import Folder
+
+    found = read_status(Folder(run))
+    typer.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(describe(found)))
+
+
+@app.command()
+def ls(
+    what: Annotated[str, typer.Argument(help="methods, augmentations, discrepancies, initializers, codecs, networks.")],
+    folder: Annotated[Path, typer.Option(help="Where method files lie.")] = Path("configs/methods"),
+) -> None:
+    """List the points and axes of the design space."""
+    from raydc.engine.inspection import listing
+
+    typer.echo(listing(what, folder))
+
+
+@app.command()
+def inspect(dataset: Dataset, as_json: Json = False) -> None:
+    """Say what a data set holds."""
+    from raydc.report.console import print_mapping
+    from raydc.store.folder import Folder
+    from raydc.store.verify import inspect as look
+
+    print_mapping(look(Folder(dataset)), as_json)
+
+
+@app.command()
+def verify(dataset: Dataset) -> None:
+    """Hash every file of a data set again and compare with its manifest."""
+    from raydc.errors import DataError
+    from raydc.store.folder import Folder
+    from raydc.store.verify import verify as check_all
+
+    problems = check_all(Folder(dataset))
+    if problems:
+        raise DataError(f"{dataset}: {len(problems)} problems\n" + "\n".join(f"  {p}" for p in problems))
+    typer.echo(f"{dataset}: whole, every file has the bytes of the manifest")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code; errors of ours print one message and no traceback."""
+    sys.exit(_guarded(lambda: app(args=arguments, standalone_mode=False)))
+
+
+def _guarded(call: Callable[[], Any]) -> int:
+    import click
+
+    try:
+        call()
+        return 0
+    except RaydcError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        typer.secho("interrupted; the same command goes on where this one stopped", fg="yellow", err=True)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    main()

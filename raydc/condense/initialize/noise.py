@@ -1,0 +1,20 @@
+"""Noise: every pixel standard normal in the teacher's normalised space.
+
+Source: SRe2L ``recover/data_synthesis.py``; for ImageNet-21K also N(0, 1) in pixel space, first clipped after the
+first step (CDA ``recover_cda_in21k.py``).
+Not for: students trained on hard labels: pictures grown from noise lose there to random real images (arXiv
+2502.06434).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from raydc.condense.initialize.gallery import Gallery
+from raydc.condense.space import Space
+from raydc.keys import Key
+
+
+def noise(key: Key, label: int, index: int, size: int, space: Space, gallery: Gallery | None) -> torch.Tensor:
+    """Draw ``[3, size, size]`` for image ``index`` of class ``label``; independent of block and worker."""
+    return torch.from_numpy(key.child("noise", label, index).normal(3, size, size))

@@ -1,0 +1,172 @@
+"""YAML to a typed run: ``extends``, overrides, and every mistake reported at once with the nearest valid name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from raydc.config.schema import RunConfig
+from raydc.errors import ConfigError, nearest
+
+MAX_EXTENDS = 2
+"""A run extends a method, which may extend its parent; deeper chains hide where a value comes from."""
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a run's YAML, apply ``key.path=value`` overrides, and validate.
+
+    Raises:
+        ConfigError: with every mistake of the file, one a line.
+    """
+    tree = _read(Path(path), MAX_EXTENDS)
+    for override in overrides or []:
+        _override(tree, override)
+    return validate(tree, str(path))
+
+
+def validate(tree: dict[str, Any], origin: str) -> RunConfig:
+    """Turn a plain tree into a run, or raise a ConfigError that lists all its mistakes."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(dict(e)) for e in error.errors()]
+        plural = "s" if len(lines) > 1 else ""
+        raise ConfigError(f"{origin}: {len(lines)} mistake{plural}\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def override(run: RunConfig, overrides: list[str]) -> RunConfig:
+    """Apply ``key.path=value`` overrides to a run and validate it again."""
+    tree = run.model_dump(mode="json", by_alias=True)
+    for text in overrides:
+        _override(tree, text)
+    return validate(tree, run.name)
+
+
+def dump(run: RunConfig) -> str:
+    """Write a run as YAML that :func:`load` reads back to an equal run."""
+    return yaml.safe_dump(run.model_dump(mode="json", by_alias=True), sort_keys=False, width=100)
+
+
+def identity(run: RunConfig) -> dict[str, Any]:
+    """The part of a run that decides its data sets: not where it runs, where it is written, or how it is judged."""
+    return run.model_dump(mode="json", by_alias=True, exclude={"name", "method", "engine", "output", "evaluate"})
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of a JSON tree in canonical form."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """The dotted paths at which two trees differ, with both values."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [d for k in sorted({*one, *other}) for d in differences(one.get(k), other.get(k), f"{path}.{k}".lstrip("."))]
+    return [] if one == other else [f"{path}: {json.dumps(one)} -> {json.dumps(other)}"]
+
+
+def _read(path: Path, hops: int) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"cannot read config '{path}': {error.strerror or error}. Give the path of a YAML file") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds {type(tree).__name__}, expected a mapping of keys such as 'name', 'data', 'synthesize'")
+    return _extend(tree, path, hops)
+
+
+def _extend(tree: dict[str, Any], path: Path, hops: int) -> dict[str, Any]:
+    """Resolve ``extends`` in this mapping and in the mappings below it; lists are replaced whole."""
+    own = {k: _extend(v, path, hops) if isinstance(v, dict) else v for k, v in tree.items() if k != "extends"}
+    parent = tree.get("extends")
+    if parent is None:
+        return own
+    if hops == 0:
+        raise ConfigError(f"{path} extends '{parent}', the {MAX_EXTENDS + 1}rd file of a chain; at most {MAX_EXTENDS} are followed")
+    return merge(_read(path.parent / str(parent), hops - 1), own)
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge two trees: mappings key by key, everything else replaced. A mapping with another ``use`` replaces whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        same_kind = isinstance(old, dict) and isinstance(value, dict) and value.get("use", old.get("use")) == old.get("use")
+        merged[key] = merge(old, value) if isinstance(old, dict) and same_kind else value
+    return merged
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    key, sep, value = text.partition("=")
+    if not sep or not key:
+        raise ConfigError(f"--set {text!r} is not of the form key.path=value, for example synthesize.steps=500")
+    node: Any = tree
+    *parents, last = key.strip().split(".")
+    for part in parents:
+        node = node[int(part)] if isinstance(node, list) and part.isdigit() and int(part) < len(node) else (
+            node.setdefault(part, {}) if isinstance(node, dict) else None)
+        if not isinstance(node, (dict, list)):
+            raise ConfigError(f"--set {text!r}: '{part}' is not a section")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value
+    if isinstance(node, list):
+        if not last.isdigit() or int(last) >= len(node):
+            raise ConfigError(f"--set {text!r}: '{last}' is not an index of a list of {len(node)}")
+        node[int(last)] = parsed
+    else:
+        node[last] = parsed
+
+
+def _explain(error: dict[str, Any]) -> str:
+    """One line for one mistake: where, what was found, what was expected."""
+    path = ".".join(str(p) for p in error["loc"])
+    found, kind = error.get("input"), error["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(error["loc"])
+        return f"{path}: unknown key{nearest(str(error['loc'][-1]), known)}" + (f" (known: {', '.join(known)})" if known else "")
+    if kind == "missing":
+        return f"{path}: missing, and it has no default"
+    if kind == "union_tag_invalid":
+        tags = error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        tag = error["ctx"]["tag"]
+        return f"{path}.use: '{tag}' is not known{nearest(tag, tags)} (known: {', '.join(tags)})"
+    message = error["msg"].removeprefix("Value error, ")
+    if kind == "value_error" and isinstance(found, dict):
+        return f"{path or 'config'}: {message}"
+    return f"{path or 'config'}: {message}, found {found!r}"
+
+
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    """The valid keys beside the unknown one at ``loc``, found by walking the schema."""
+    models: list[Any] = [RunConfig]
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        step = [f.annotation for m in models for n, f in m.model_fields.items() if part in (n, f.alias)]
+        inner = [x for a in step for x in _models(a)]
+        models = inner or [m for m in models if part in _tags(m)] or models
+    return sorted({f.alias or n for m in models for n, f in m.model_fields.items()})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (list, tuple, Union, UnionType, Annotated):
+        return [m for a in get_args(annotation) for m in _models(a)]
+    return []
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    use = model.model_fields.get("use")
+    return (*(get_args(use.annotation) if use else ()), model.__name__)

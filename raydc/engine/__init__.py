@@ -1,0 +1,1 @@
+"""Ray: the driver, its actors and pipelines. No mathematics."""

@@ -1,0 +1,72 @@
+"""Ray itself: joining or starting a cluster, and what its machines announce."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from raydc.errors import ClusterError
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Object store of a local cluster. Blocks pass receipts, not pixels; only indexes of real data live there."""
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Join the cluster named by RAY_ADDRESS, or one already joined, or start one in this process; leave what was found.
+
+    Raises:
+        ClusterError: the address does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    _quiet()
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            _start_local()
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"no Ray cluster at {address or 'local'}: {error}. Check RAY_ADDRESS and RAY_AUTH_MODE") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_local() -> None:
+    # A short folder: Unix socket paths over 107 bytes are refused by Ray.
+    temp = os.environ.get("RAY_TMPDIR") or str(Path(tempfile.gettempdir()) / f"raydc-{os.getuid()}")
+    # Two logical CPUs more than there are: coordination tasks (reading shard lists, packing) hardly compute, and Ray
+    # Data deadlocks where actors hold every CPU.
+    ray.init(
+        address="local",
+        num_cpus=(os.cpu_count() or 1) + 2,
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=temp,
+    )
+
+
+def _quiet() -> None:
+    """Keep Ray's own chatter out of the user's lines; errors still reach the driver as exceptions."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def draining_nodes() -> set[str]:
+    """Ids of nodes that have been told to leave (spot notice, SIGTERM); the one place that touches this private API."""
+    return set(ray._private.state.state.get_draining_nodes())

@@ -1,0 +1,147 @@
+"""The driver: every stage in its order, each doing what is not yet done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import ray
+
+from raydc.config import RunConfig
+from raydc.engine import evaluate, pack, relabel, squeeze, synthesize, verifiers
+from raydc.engine.receipts import done
+from raydc.engine.run import Run
+from raydc.engine.showcase import showcase
+from raydc.errors import ConfigError
+from raydc.plan.blocks import Block
+from raydc.report.page import write_report
+from raydc.sources.base import Source, open_source
+
+STAGES = ("squeeze", "synthesize", "pack", "relabel", "evaluate", "report")
+
+Emit = Callable[..., None]
+
+
+@dataclass
+class Driver:
+    """A run and what its stages share."""
+
+    run: Run
+    emit: Emit
+    stage: str = field(default="", init=False)
+
+    @cached_property
+    def source(self) -> Source:
+        """The real data set, or its class names alone."""
+        found = open_source(self.run.config.data, self.run.key.child("holdout"))
+        if found.held_out:
+            count = len(found.validation)
+            self.emit("note", text=f"no validation split given: {count} of {count + len(found.train)} training images are held out")
+        return found
+
+    @property
+    def images(self) -> Source | None:
+        """The real data set, if it has images."""
+        return self.source if self.run.config.data.use != "none" else None
+
+    @cached_property
+    def source_ref(self) -> list[Any]:
+        """The source in the object store, once for all workers; in a list, so that each worker fetches it itself."""
+        return [ray.put(self.source)]
+
+    @property
+    def classes(self) -> list[str]:
+        """The label space."""
+        return list(self.source.classes)
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """What this run makes: the product, and random real images to hold it against. Full data needs no making."""
+        config = self.run.config.evaluate
+        return ["condensed", *(["random"] if config.students and "random" in config.data else [])]
+
+    @cached_property
+    def blocks(self) -> dict[str, list[Block]]:
+        """The canonical blocks of each data set."""
+        blocks = synthesize.blocks_of(self.run, self.classes)
+        return {d: blocks for d in self.datasets}
+
+    def do(self, stage: str) -> None:
+        """Do one stage; the stages before it must be done."""
+        began = time.monotonic()
+        self.stage = stage
+        with self._named(stage):
+            summary = getattr(self, f"_{stage}")()
+        self.emit("stage_done", stage=stage, seconds=time.monotonic() - began, summary=summary)
+
+    @contextmanager
+    def _named(self, stage: str) -> Iterator[None]:
+        plain = self.emit
+        self.emit = lambda kind, **fields: plain(kind, **{"stage": stage, **fields})
+        try:
+            yield
+        finally:
+            self.emit = plain
+
+    def _start(self, total: int, already: int, unit: str) -> None:
+        self.emit("stage_started", total=total, done=already, unit=unit)
+
+    def _squeeze(self) -> str:
+        teachers = self.run.config.squeeze.teachers
+        already = sum(self.run.teachers().exists(f"{t.name}.json") for t in teachers)
+        self._start(len(teachers), already, "teacher")
+        squeeze.squeeze(self.run, self.source_ref, self.classes, self.emit)
+        return ", ".join(squeeze.describe(self.run, t.name) for t in teachers)
+
+    def _synthesize(self) -> str:
+        for dataset, blocks in self.blocks.items():
+            made = synthesize.recipe(self.run, dataset)
+            synthesize.check_counts(self.run, blocks, made, self.classes, self.images)
+        total = sum(len(b) for b in self.blocks.values())
+        already = sum(len(done(self.run.blocks(d)) & {b.id for b in bs}) for d, bs in self.blocks.items())
+        self._start(total, already, "block")
+        synthesize.synthesize(self.run, self.blocks, self.source_ref if self.images else [], self.emit)
+        return ", ".join(f"{sum(len(b.entries) for b in bs)} {d}" for d, bs in self.blocks.items())
+
+    def _pack(self) -> str:
+        self._start(len(self.datasets), sum(self.run.dataset(d).exists("raydc.json") for d in self.datasets), "data set")
+        for dataset, blocks in self.blocks.items():
+            pack.pack(self.run, dataset, [b.id for b in blocks], self.classes, self.emit)
+            self.emit("unit_done", unit=dataset, seconds=0.0, worker="driver", image_steps=0)
+        return pack.identity(self.run)
+
+    def _relabel(self) -> str:
+        if self.run.config.relabel is None:
+            self._start(0, 0, "shard")
+            return "no soft labels asked for"
+        relabel.relabel(self.run, self.datasets, self._start, self.emit)
+        return relabel.summary(self.run, self.datasets)
+
+    def _evaluate(self) -> str:
+        config, wanted = self.run.config.evaluate, evaluate.jobs(self.run)
+        self._start(len(wanted), len(done(self.run.students()) & set(wanted)), "student")
+        verifiers.verify(self.run, self.blocks["condensed"], self.classes, self.source_ref, self.emit)
+        evaluate.train_students(self.run, self.source_ref, self.emit)
+        found = evaluate.entries(self.run)
+        self.run.folder.write_json("metrics.json", {"evaluations": found, "dataset_id": pack.identity(self.run)})
+        return f"{len(found)} students, {len(config.verifiers)} verifiers"
+
+    def _report(self) -> str:
+        self._start(1, 0, "page")
+        write_report(self.run.folder.child("report"), showcase(self.run, self.classes, self.images, self.blocks["condensed"]))
+        return "report/index.html"
+
+
+def stages_before(stage: str) -> tuple[str, ...]:
+    """The stages that a stage builds on."""
+    return STAGES[: STAGES.index(stage)]
+
+
+def check_stage(config: RunConfig, stage: str) -> None:
+    """Refuse a stage that the config leaves out."""
+    if stage == "relabel" and config.relabel is None:
+        raise ConfigError("this config has relabel: null, so there is nothing to label")

@@ -1,0 +1,176 @@
+"""The evaluate stage: students on Ray Train, dealt to its workers, one result file a student."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import ray
+import ray.train
+
+from raydc.config import RunConfig, digest
+from raydc.engine.device import device
+from raydc.engine.receipts import done, watched
+from raydc.engine.run import Run
+from raydc.engine.trainers import fit
+from raydc.engine.weights import teacher
+from raydc.sources.base import Source
+from raydc.sources.condensed import CondensedDataset
+from raydc.store import manifest as manifests
+from raydc.students.feed import RealImages, StudentData
+from raydc.students.protocol import StudentJob, student_jobs, train_student
+from raydc.teachers.feed import Images
+from raydc.teachers.teacher import Teacher
+from raydc.teachers.training import Training
+
+SAVE_SECONDS = 30.0
+"""Least time between two checkpoints of a student: what a killed worker loses at most, or one epoch if that is longer."""
+
+
+def protocol_digest(config: RunConfig) -> str:
+    """Eight hex digits that name how students are trained; another protocol never reuses a result."""
+    protocol = config.evaluate.model_dump(
+        mode="json", include={"epochs", "batch", "optimizer", "lr_zeta", "temperature", "test_every"}
+    )
+    return digest([protocol, config.relabel.model_dump(mode="json") if config.relabel else None])[:8]
+
+
+def jobs(run: Run) -> dict[str, StudentJob]:
+    """Every student of the run, by the name of its result."""
+    tail = protocol_digest(run.config)
+    return {f"{job.name}-{tail}": job for job in student_jobs(run.config.evaluate)}
+
+
+def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> None:
+    """Train every student that has no result yet."""
+    folder, wanted = run.students(), jobs(run)
+    finished = done(folder) & set(wanted)
+    if len(finished) == len(wanted):
+        return
+
+    def report(name: str) -> None:
+        if name in wanted:
+            result = folder.read_json(f"{name}.json")
+            emit("unit_done", unit=wanted[name].name, seconds=result["wall_s"], worker=result["worker"], image_steps=0)
+
+    todo = [name for name in wanted if name not in finished]
+    workers = min(run.config.evaluate.workers, len(todo))
+    emit("workers", count=workers)
+    with watched(folder, finished, report):
+        # Named by what is left to do: a resumed evaluation is another group, whose progress lies in the result files.
+        fit(run, f"students-{digest(todo)[:8]}", _loop, workers, {"run": run, "todo": todo, "source": source})
+
+
+def entries(run: Run) -> list[dict[str, Any]]:
+    """The ``evaluations`` of metrics.json, in the order of the protocol."""
+    found = []
+    for name, job in jobs(run).items():
+        if not run.students().exists(f"{name}.json"):
+            continue
+        result = run.students().read_json(f"{name}.json")
+        found.append(
+            {
+                "data": job.data,
+                "labels": job.labels,
+                "student": job.student.name,
+                "ipc": run.config.synthesize.ipc,
+                "seed": job.seed,
+                **{k: result[k] for k in ("top1_last", "top1_best", "top5_last", "epochs", "steps", "wall_s")},
+                "label_bytes": label_bytes(run, job),
+            }
+        )
+    return found
+
+
+def label_bytes(run: Run, job: StudentJob) -> int:
+    """Bytes of the stored soft labels that a student was trained with; live and hard labels store none."""
+    if job.labels == "hard" or job.data == "full" or run.config.relabel is None:
+        return 0
+    files = manifests.read(run.dataset(job.data)).label_sets[run.config.relabel.name].files
+    return sum(file.bytes for file in files)
+
+
+def _loop(config: dict[str, Any]) -> None:
+    """A Ray Train worker: the students dealt to its rank, one after another."""
+    context = ray.train.get_context()
+    bench = Bench(config["run"], ray.get(config["source"][0]), context.get_world_rank())
+    for name in config["todo"][context.get_world_rank() :: context.get_world_size()]:
+        bench.train(name)
+
+
+class Bench:
+    """What the students of one worker share: data sets, test images, and the teacher that labels the full data live."""
+
+    def __init__(self, run: Run, source: Source, rank: int) -> None:
+        self.run, self.source, self.rank = run, source, rank
+        self.device = device(run.config.engine.threads)
+        self.jobs = jobs(run)
+        self.data: dict[str, StudentData] = {}
+
+    @cached_property
+    def tests(self) -> Images:
+        """The validation images."""
+        return Images(self.source, self.source.validation)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The labelling teacher."""
+        relabel = self.run.config.relabel
+        return teacher(self.run, relabel.teacher if relabel and relabel.teacher else self._first(), self.device)
+
+    def _first(self) -> str:
+        return self.run.config.squeeze.teachers[0].name
+
+    def _data(self, name: str) -> StudentData:
+        if name not in self.data:
+            relabel = self.run.config.relabel
+            self.data[name] = (
+                RealImages(Images(self.source, self.source.train))
+                if name == "full"
+                else CondensedDataset(self.run.dataset(name).url, relabel.name if relabel else None)
+            )
+        return self.data[name]
+
+    def train(self, name: str) -> None:
+        """Train one student to its end and write its result; goes on from its checkpoint if it has one."""
+        folder, states, job = self.run.students(), self.run.work("students"), self.jobs[name]
+        if folder.exists(f"{name}.json"):
+            return
+        state = states.read(f"{name}.safetensors") if states.exists(f"{name}.safetensors") else None
+        training = self._training(job, state)
+        began = saved = time.time()
+        for _ in training:
+            if time.time() - saved > SAVE_SECONDS:
+                states.write(f"{name}.safetensors", training.state())
+                saved = time.time()
+        result = {
+            **training.result(),
+            "records": [r.model_dump() for r in training.records],
+            "wall_s": training.seconds,
+            "began": began,
+            "worker": f"rank {self.rank}",
+        }
+        folder.write_json(f"{name}.json", result)
+        states.remove(f"{name}.safetensors")
+
+    def _training(self, job: StudentJob, state: bytes | None) -> Training:
+        config = self.run.config
+        live = job.data == "full" and job.labels == "soft"
+        normalize = next(t.normalize for t in config.squeeze.teachers if t.name == self._first())
+        return train_student(
+            job,
+            self._data(job.data),
+            self.tests,
+            config.evaluate,
+            self.run.key,
+            classes=len(self.source.classes),
+            image_size=config.data.image_size,
+            reference=manifests.read(self.run.dataset("condensed")).images.count,
+            views=config.relabel.view if config.relabel else None,
+            normalize=normalize,
+            device=self.device,
+            state=state,
+            labeller=self.teacher.logits if live else None,
+        )

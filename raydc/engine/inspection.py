@@ -1,0 +1,103 @@
+"""What can be said of a run without starting it: whether its networks exist, what it will cost, what may be listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raydc.condense.augment import AUGMENTATIONS
+from raydc.condense.discrepancy import DISCREPANCIES
+from raydc.condense.initialize import INITIALIZERS
+from raydc.config import RunConfig, differences
+from raydc.errors import ConfigError, nearest
+from raydc.labels.codecs import CODECS
+from raydc.plan.cost import cost
+from raydc.sources.classes import class_list, select
+from raydc.teachers.flops import forward_flop
+from raydc.teachers.networks import skeleton
+from raydc.teachers.small import SMALL
+
+
+def check_networks(config: RunConfig) -> None:
+    """Refuse networks that no library has, options they do not take, and class lists or subsets that cannot be."""
+    classes = label_space(config) if config.data.classes is not None else ["0", "1"]
+    teachers = [*config.squeeze.teachers, *config.evaluate.verifiers]
+    for arch in [*(t.arch for t in teachers), *(s.arch for s in config.evaluate.students)]:
+        skeleton(arch, len(classes), config.data.image_size)
+    if config.data.classes is not None:
+        select(config.synthesize.classes, classes, "synthesize.classes")
+
+
+def label_space(config: RunConfig) -> list[str]:
+    """The class names, as far as they are known without looking at the data.
+
+    Raises:
+        ConfigError: they stand only in the data.
+    """
+    if config.data.classes is None:
+        raise ConfigError(
+            "the classes of this data set are known only from its files; `plan` needs data.classes: a list, a file or a count"
+        )
+    classes = class_list(config.data.classes)
+    return [classes[c] for c in select(config.data.subset, classes, "data.subset")]
+
+
+def plan_of(config: RunConfig, gpus: int, rate: float | None, price: float | None) -> dict[str, Any]:
+    """The arithmetic of a run as plain values."""
+    classes = label_space(config)
+    name = config.synthesize.teacher or config.squeeze.teachers[0].name
+    arch = next(t.arch for t in config.squeeze.teachers if t.name == name)
+    flop = forward_flop(arch, len(classes), config.data.image_size)
+    picked = len(select(config.synthesize.classes, classes, "synthesize.classes"))
+    return cost(config, picked, len(classes), flop, gpus, rate, price).as_dict()
+
+
+def listing(what: str, folder: Path) -> str:
+    """The points or the axes of the design space, a line each, from the cards of the components."""
+    axes: dict[str, Any] = {
+        "augmentations": {k: v.__doc__ for k, v in AUGMENTATIONS.items()},
+        "discrepancies": {k: card("raydc.condense.discrepancy", k) for k in DISCREPANCIES},
+        "initializers": {k: v.__doc__ for k, v in INITIALIZERS.items()},
+        "codecs": {k: type(v).__doc__ for k, v in CODECS.items()},
+        "networks": {k: v.__doc__ for k, v in SMALL.items()},
+    }
+    if what == "methods":
+        return methods(folder)
+    if what not in axes:
+        known = ["methods", *axes]
+        raise ConfigError(f"nothing is called '{what}'{nearest(what, known)}. Known: {', '.join(known)}")
+    width = max(map(len, axes[what]))
+    return "\n".join(f"{k:<{width}}  {first_line(v)}" for k, v in axes[what].items())
+
+
+def card(package: str, name: str) -> str:
+    """The card of a component: the docstring of its file."""
+    from importlib import import_module
+
+    return import_module(f"{package}.{name}").__doc__ or ""
+
+
+def first_line(text: str | None) -> str:
+    """The first line of a docstring."""
+    return (text or "").strip().splitlines()[0]
+
+
+def methods(folder: Path) -> str:
+    """Every method file: its title, its published numbers, and how it differs from its parent."""
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise ConfigError(f"no method files in '{folder}'; give their folder with --folder")
+    lines = []
+    for file in files:
+        tree = yaml.safe_load(file.read_text())
+        about = tree.pop("method")
+        lines.append(f"{about['name']}: {about.get('title', '')}  {about.get('paper', '')}")
+        lines.append(f"  {about.get('note', '')}")
+        parent = tree.pop("extends", None)
+        if parent:
+            base = yaml.safe_load((file.parent / parent).read_text())
+            changed = [d for section in tree for d in differences(base.get(section, {}), {**base.get(section, {}), **tree[section]}, section)]
+            lines += [f"  differs from {Path(parent).stem} in", *(f"    {d}" for d in changed)]
+    return "\n".join(lines)

@@ -1,0 +1,209 @@
+"""The relabel stage: a Ray Data pipeline from image shards to label shards.
+
+A row is a shard descriptor; the actor reads the shard, draws its views, labels them with the teacher and commits one
+label shard. Labels are made of what a reader will decode, never of the tensors that synthesis had in memory.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from raydc.condense.views import SAMPLER, render
+from raydc.config.schema import RelabelConfig
+from raydc.engine.device import device
+from raydc.engine.receipts import done, watched
+from raydc.engine.run import Run
+from raydc.engine.weights import read_record, teacher
+from raydc.errors import ConfigError
+from raydc.labels.codecs import CODECS, describe, fidelity
+from raydc.labels.views import COLUMNS, VERSION, column, draw
+from raydc.sources.shard import ImageShard
+from raydc.store.manifest import LabelFile, LabelSet, add_label_set, read
+from raydc.store.schema import Aug, CodecName
+from raydc.store.shards import label_shard
+
+FILE_BYTES = 512 * 2**20
+"""Label files are split by view range to stay under this (data-format study, section 4.3)."""
+BATCH = 128
+"""Images a teacher sees at once; part of the arithmetic, so fixed here and not by the worker."""
+TEMPERATURES = (1, 4, 20)
+"""Where the codec's loss is measured."""
+
+
+def settings(run: Run) -> RelabelConfig:
+    """The relabel section.
+
+    Raises:
+        ConfigError: the run has none.
+    """
+    if run.config.relabel is None:
+        raise ConfigError("this run has no soft labels: relabel is null in its config")
+    return run.config.relabel
+
+
+def teacher_name(run: Run) -> str:
+    """The labelling teacher."""
+    return settings(run).teacher or run.config.squeeze.teachers[0].name
+
+
+def unit(dataset: str, shard: int) -> str:
+    """The name of a shard's receipt."""
+    return f"{dataset}-{shard:06d}"
+
+
+class Labeler:
+    """The Ray Data actor: rows of (dataset, shard) in, receipts out."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.config = settings(run)
+        self.device = device(run.config.engine.threads)
+        self.teacher = teacher(run, teacher_name(run), self.device)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for dataset, shard in zip(batch["dataset"], batch["shard"], strict=True):
+            self.label(str(dataset), int(shard))
+        return {"shard": batch["shard"]}
+
+    def label(self, dataset: str, shard: int) -> None:
+        """Label one shard and leave its receipt."""
+        began, views = time.time(), self.config.views
+        folder, name = self.run.dataset(dataset), self.config.name
+        manifest = read(folder)
+        image_file = manifest.images.files[shard]
+        stored = ImageShard(folder, manifest, image_file, check_digest=True).images(np.arange(image_file.samples))
+        images = torch.from_numpy(stored.transpose(0, 3, 1, 2).copy()).to(self.device)
+        key = self.run.key.child("relabel", dataset, name, shard)
+        measured: dict[str, float] = {}
+        files = []
+        row_bytes = CODECS[self.config.codec].row_dtype(self.teacher.record.classes).itemsize + 2 * len(COLUMNS)
+        step = max(1, FILE_BYTES // (row_bytes * len(images)))
+        for first in range(0, views, step):
+            last = min(views, first + step)
+            tar, members = label_shard(self._views(images, key, range(first, last), measured))
+            path = f"labels/{name}/train-{shard:06d}-v{first:04d}-{last - 1:04d}.tar"
+            receipt = folder.write(path, tar)
+            file = LabelFile(
+                path=receipt.path,
+                bytes=receipt.bytes,
+                sha256=receipt.sha256,
+                images=image_file.path,
+                views=(first, last),
+                members=members,
+                keys_sha256=image_file.keys_sha256,
+            )
+            files.append(file.model_dump())
+        worker = ray.get_runtime_context().get_actor_id()[:8]
+        meta = {"began": began, "seconds": time.time() - began, "worker": worker, "image_steps": len(images) * views}
+        receipt_of_shard = {"files": files, "count": len(images), "fidelity": measured, "meta": meta}
+        self.run.work("relabel", name).write_json(f"{unit(dataset, shard)}.json", receipt_of_shard)
+
+    def _views(
+        self, images: torch.Tensor, key: Any, views: range, measured: dict[str, float]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        codec, size = CODECS[self.config.codec], self.run.config.data.image_size
+        for view in views:
+            records = draw(key.child(view), len(images), images.shape[2], images.shape[3], size, self.config.view)
+            logits = self._logits(images, records, size)
+            rows = codec.encode(logits)
+            if view == 0:
+                decoded = codec.decode(rows, logits.shape[1])
+                measured.update({f"T{t}": fidelity(logits, decoded, t) for t in TEMPERATURES})
+            yield view, records, rows
+
+    @torch.inference_mode()
+    def _logits(self, images: torch.Tensor, records: np.ndarray, size: int) -> np.ndarray:
+        partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
+        logits = []
+        for first in range(0, len(images), BATCH):
+            rows = slice(first, first + BATCH)
+            other = partner[rows]
+            x = render(images[rows], records[rows], size, images[torch.from_numpy(other)], records[other])
+            logits.append(self.teacher.logits(x).cpu().numpy())
+        return np.concatenate(logits)
+
+
+def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Callable[..., None]) -> None:
+    """Add the run's label set to each data set that lacks it.
+
+    Args:
+        run: the run.
+        datasets: which data sets; they must be packed.
+        start: takes (shards in all, shards done, name of the unit).
+        emit: takes events.
+    """
+    name = settings(run).name
+    shards = [(d, s) for d in datasets for s in range(len(read(run.dataset(d)).images.files))]
+    folder = run.work("relabel", name)
+    finished = done(folder)
+    rows = [{"dataset": d, "shard": s} for d, s in shards if unit(d, s) not in finished]
+    start(len(shards), len(shards) - len(rows), "shard")
+
+    def report(shard: str) -> None:
+        meta = folder.read_json(f"{shard}.json")["meta"]
+        emit("unit_done", unit=shard, **meta)
+
+    if rows:
+        with watched(folder, finished, report):
+            _pipeline(run, rows)
+    for dataset in datasets:
+        if name not in read(run.dataset(dataset)).label_sets:
+            add_label_set(run.dataset(dataset), name, label_set(run, dataset))
+
+
+def summary(run: Run, datasets: list[str]) -> str:
+    """One line about the labels."""
+    config = settings(run)
+    total = sum(f.bytes for d in datasets for f in read(run.dataset(d)).label_sets[config.name].files)
+    return f"{config.views} views an image, {config.codec}, {total / 1e6:.1f} MB"
+
+
+def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
+    engine = run.config.engine
+    context = ray.data.DataContext.get_current()
+    # A spot drought or one long shard must not fail the job: without this Ray Data gives up after 30 quiet minutes.
+    context.execution_no_progress_timeout_s = -1
+    context.enable_progress_bars = False
+    actors = max(1, min(engine.workers, len(rows)))
+    ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        Labeler,
+        fn_constructor_args=(run,),
+        batch_size=1,
+        num_cpus=engine.cpus_per_worker,
+        num_gpus=engine.gpus_per_worker or None,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1
+        ),
+    ).take_all()
+
+
+def label_set(run: Run, dataset: str) -> LabelSet:
+    """The manifest's entry of a data set's labels, from the receipts of its shards."""
+    config = settings(run)
+    record, codec = read_record(run.teachers(), teacher_name(run)), CODECS[config.codec]
+    classes = record.classes
+    shards = len(read(run.dataset(dataset)).images.files)
+    receipts = [run.work("relabel", config.name).read_json(f"{unit(dataset, s)}.json") for s in range(shards)]
+    total = sum(r["count"] for r in receipts)
+    measured = {
+        name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in receipts) / total} for name in receipts[0]["fidelity"]
+    }
+    return LabelSet(
+        views=config.views,
+        codec=CodecName(use=codec.name, version=codec.version),
+        row_bytes=codec.row_dtype(classes).itemsize,
+        row_dtype=describe(codec, classes),
+        aug=Aug(version=VERSION, columns=list(COLUMNS), sampler=SAMPLER, size=run.config.data.image_size),
+        teachers=[f"sha256:{record.sha256}"],
+        labelled="decoded stored images",
+        decoder=f"Pillow {importlib.metadata.version('pillow')}",
+        fidelity=measured,
+        files=[LabelFile.model_validate(f) for r in receipts for f in r["files"]],
+    )

@@ -1,0 +1,119 @@
+"""A run folder: where everything of a run lies, whose config made it, and the keys that its draws come from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raydc.config import RunConfig, differences, dump, identity
+from raydc.config.load import validate
+from raydc.errors import ConfigError
+from raydc.keys import Key
+from raydc.store.folder import Folder
+
+
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's config and its folder; small, and sent to every worker.
+
+    Layout: ``run.yaml env.json`` (what was asked, with what), ``teachers/``, ``blocks/<set>/`` (parts and markers),
+    ``datasets/<set>/`` (the product and its controls, each a raydc-dataset), ``work/`` (checkpoints and receipts),
+    ``students/``, ``metrics.json``, ``events/ status.json report/``.
+    """
+
+    config: RunConfig
+    url: str
+
+    @property
+    def folder(self) -> Folder:
+        """The run folder."""
+        return Folder(self.url)
+
+    @property
+    def key(self) -> Key:
+        """The root of all draws."""
+        return Key((self.config.seed,))
+
+    def teachers(self) -> Folder:
+        """Weights and records of the frozen teachers."""
+        return self.folder.child("teachers")
+
+    def blocks(self, dataset: str) -> Folder:
+        """Parts and markers of a data set's blocks."""
+        return self.folder.child("blocks", dataset)
+
+    def dataset(self, dataset: str) -> Folder:
+        """The packed data set."""
+        return self.folder.child("datasets", dataset)
+
+    def work(self, *parts: str) -> Folder:
+        """Checkpoints and receipts that only a resume needs."""
+        return self.folder.child("work", *parts)
+
+    def students(self) -> Folder:
+        """One result a student."""
+        return self.folder.child("students")
+
+
+def open_run(config: RunConfig) -> Run:
+    """Create the run folder, or join one that the same config made.
+
+    Raises:
+        ConfigError: the folder was made by another config, with the values that differ.
+    """
+    # Workers have other working directories, so a local path is made absolute once, here.
+    url = config.folder if "://" in config.folder else str(Path(config.folder).expanduser().resolve())
+    run = Run(config, url)
+    if run.folder.exists("run.yaml"):
+        old = read_run(url)
+        changed = differences(identity(old.config), identity(config))
+        if changed:
+            shown = "\n".join(f"  {line}" for line in changed[:10]) + (f"\n  and {len(changed) - 10} more" if len(changed) > 10 else "")
+            raise ConfigError(
+                f"run folder {url} was made by another config; these values differ (there -> here):\n{shown}\n"
+                "Choose another 'output', or remove the folder to start again"
+            )
+    run.folder.write("run.yaml", dump(config).encode())
+    run.folder.write_json("env.json", environment())
+    return run
+
+
+def read_run(url: str) -> Run:
+    """Read the run that a folder holds.
+
+    Raises:
+        ConfigError: there is no ``run.yaml`` in it.
+    """
+    folder = Folder(url)
+    if not folder.exists("run.yaml"):
+        raise ConfigError(f"{url} is not a run folder: it has no run.yaml. Give a folder that `raydc run` has made")
+    return Run(validate(yaml.safe_load(folder.read("run.yaml")), f"{url}/run.yaml"), url)
+
+
+def environment() -> dict[str, Any]:
+    """Versions that a result may depend on."""
+    packages = ("raydc", "ray", "torch", "torchvision", "timm", "numpy", "pillow")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,70 @@
+"""One invocation of the driver: its cluster, its events, its signals, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from raydc.config import RunConfig
+from raydc.engine.cluster import cluster
+from raydc.engine.driver import STAGES, Driver
+from raydc.engine.run import environment, open_run
+from raydc.errors import RaydcError
+from raydc.report.events import EventLog
+from raydc.report.live import view_for
+from raydc.report.console import show_result
+from raydc.report.status import StatusFile
+
+
+def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
+    """Do the given stages of a run (all if None), on a cluster that is joined or started."""
+    run = open_run(config)
+    view = view_for()
+    log = EventLog(run.folder, [StatusFile(run.folder), view])
+    with view, _ending(log), cluster(), _terminable():
+        log.emit("run_started", run=config.name, output=run.url, versions=environment())
+        driver = Driver(run, log.emit)
+        for stage in stages or STAGES:
+            driver.do(stage)
+        log.emit("run_done")
+    if stages is None or "evaluate" in stages:
+        show_result(run.folder, run.dataset("condensed").url)
+
+
+@contextmanager
+def _ending(log: EventLog) -> Iterator[None]:
+    """Write how the run ended into its events, whatever happens."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.emit("run_failed", error="interrupted; the same command goes on", code=130)
+        raise
+    except RaydcError as error:
+        log.emit("run_failed", error=str(error), code=error.exit_code)
+        raise
+    except Exception:
+        log.emit("run_failed", error=traceback.format_exc(limit=-3), code=1)
+        raise
+    finally:
+        log.close()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does. Entered after Ray has started, which sets a handler of its own."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

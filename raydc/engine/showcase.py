@@ -1,0 +1,146 @@
+"""What the report shows of a run, gathered from its folder: pictures, curves, numbers, times."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from raydc.config import dump
+from raydc.engine import evaluate, verifiers
+from raydc.engine.run import Run
+from raydc.engine.weights import read_record
+from raydc.plan.blocks import Block
+from raydc.report.data import ClassRow, Curve, Evolution, ReportData, TeacherNote, Term, VerifierScore
+from raydc.report.events import read_events
+from raydc.report.timings import stage_seconds, worker_lanes
+from raydc.sources.base import Source
+from raydc.sources.condensed import CondensedDataset
+from raydc.sources.decode import decode
+from raydc.store import manifest as manifests
+
+CLASSES = 20
+"""Classes shown; the page says of how many."""
+PICTURES = 8
+"""Pictures of a class, of each kind."""
+EVOLUTIONS = 6
+BLOCKS = 200
+"""Blocks whose objective is averaged."""
+
+
+def showcase(run: Run, classes: Sequence[str], source: Source | None, blocks: list[Block]) -> ReportData:
+    """Gather the report's data; what a run does not have is left empty."""
+    config = run.config
+    product = run.dataset("condensed")
+    manifest = manifests.read(product)
+    markers = [run.blocks("condensed").read_json(f"{b.id}.json") for b in spread(blocks, BLOCKS)]
+    results = list(_results(run))
+    events = read_events(run.folder)
+    env = run.folder.read_json("env.json")
+    return ReportData(
+        run=config.name,
+        created=manifest.created,
+        versions={k: str(v) for k, v in env.items()},
+        config_yaml=dump(config.model_copy(update={"output": None})),
+        method_title=config.method.title or config.method.name,
+        method_paper=config.method.paper,
+        dataset_id=manifest.dataset_id,
+        dataset_url="datasets/condensed",
+        dataset_bytes={
+            "images": sum(f.bytes for f in manifest.images.files),
+            "labels": sum(f.bytes for s in manifest.label_sets.values() for f in s.files),
+        },
+        classes=len({label for b in blocks for label, _ in b.entries}),
+        ipc=config.synthesize.ipc,
+        image_size=config.data.image_size,
+        class_rows=_class_rows(CondensedDataset(product.url), classes, source, blocks),
+        evolutions=[_evolution(run, m, classes) for m in spread(markers, EVOLUTIONS) if len(m["history"]["steps"])],
+        objective=_objective(markers),
+        verifiers=_verifiers(run),
+        curves=[_curve(job, result) for job, result in results],
+        evaluations=evaluate.entries(run),
+        teachers=[_teacher(run, t.name) for t in config.squeeze.teachers],
+        stage_seconds=stage_seconds(events),
+        worker_seconds=worker_lanes(events),
+        notes=sorted({e["text"] for e in events if e["kind"] == "note"}),
+    )
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most ``count`` items, evenly over the whole."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
+
+
+def _class_rows(
+    dataset: CondensedDataset, classes: Sequence[str], source: Source | None, blocks: list[Block]
+) -> list[ClassRow]:
+    shown = spread(sorted({label for b in blocks for label, _ in b.entries}), CLASSES)
+    found: dict[int, list[np.ndarray]] = defaultdict(list)
+    # Images lie in a random permutation, so a first stretch of the data set holds some of most classes.
+    for batch in dataset.batches(0, 64, shuffle=False):
+        for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
+            if label in shown and len(found[label]) < PICTURES:
+                found[label].append(image)
+        if all(len(found[c]) >= PICTURES for c in shown):
+            break
+    rows = []
+    for c in shown:
+        real = source.train.of_class(c)[:PICTURES].tolist() if source is not None else []
+        pictures = [source.image(source.train, i) for i in real] if source is not None else []
+        rows.append(ClassRow(classes[c], found[c], pictures))
+    return rows
+
+
+def _evolution(run: Run, marker: dict[str, Any], classes: Sequence[str]) -> Evolution:
+    names = sorted(n for n in marker["members"] if n.startswith("step-"))
+    data = run.blocks("condensed").ranges(f"{marker['block']}.tar", [tuple(marker["members"][n]) for n in names])
+    label = marker["entries"][marker["shown"]][0]
+    frames = [(int(n[5:13]), decode(d, f"{marker['block']}.tar: {n}")) for n, d in zip(names, data, strict=True)]
+    return Evolution(classes[label], frames)
+
+
+def _objective(markers: list[dict[str, Any]]) -> dict[str, Term]:
+    histories = [m["history"] for m in markers if m["history"]["steps"]]
+    if not histories:
+        return {}
+    steps = histories[0]["steps"]
+    terms = {}
+    for name in histories[0]:
+        if name != "steps":
+            values = np.array([h[name] for h in histories])
+            terms[name] = Term(steps, values.mean(0).tolist(), values.min(0).tolist(), values.max(0).tolist())
+    return terms
+
+
+def _verifiers(run: Run) -> list[VerifierScore]:
+    if not run.folder.exists(verifiers.FILE):
+        return []
+    return [VerifierScore(**answer) for answer in run.folder.read_json(verifiers.FILE)]
+
+
+def _results(run: Run) -> Iterator[tuple[Any, dict[str, Any]]]:
+    for name, job in evaluate.jobs(run).items():
+        if run.students().exists(f"{name}.json"):
+            yield job, run.students().read_json(f"{name}.json")
+
+
+def _curve(job: Any, result: dict[str, Any]) -> Curve:
+    records = result["records"]
+    return Curve(
+        data=job.data,
+        labels=job.labels,
+        student=job.student.name,
+        seed=job.seed,
+        epochs=[r["epoch"] for r in records],
+        top1=[r["top1"] for r in records],
+        loss=[r["loss"] for r in records],
+    )
+
+
+def _teacher(run: Run, name: str) -> TeacherNote:
+    record = read_record(run.teachers(), name)
+    return TeacherNote(record.name, record.arch.name, record.top1, record.sha256, record.origin)

@@ -1,0 +1,122 @@
+"""The squeeze stage: every teacher becomes a safetensors file and a record in the run folder, trained or fetched."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from torch import distributed
+
+from raydc.config.schema import TeacherConfig
+from raydc.engine.device import device
+from raydc.engine.receipts import done, watched
+from raydc.engine.run import Run
+from raydc.engine.trainers import fit
+from raydc.engine.weights import read_record
+from raydc.store.folder import Folder
+from raydc.teachers.teacher import TeacherRecord, adopt
+from raydc.teachers.train import keep, train_teacher
+
+STATE = "state.safetensors"
+
+
+def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[..., None]) -> None:
+    """Commit every teacher that the run folder does not hold yet."""
+    for config in run.config.squeeze.teachers:
+        if not run.teachers().exists(f"{config.name}.json"):
+            if config.train is not None:
+                _train(run, config, source, emit)
+            else:
+                fetch(run, run.teachers(), [config], classes)
+            emit("unit_done", unit=config.name, seconds=0.0, worker="", image_steps=0)
+
+
+def describe(run: Run, name: str) -> str:
+    """One line about a committed teacher."""
+    record = read_record(run.teachers(), name)
+    return f"{name} ({record.arch.name})" + (f" {100 * record.top1:.1f} % top-1" if record.top1 is not None else "")
+
+
+def fetch(run: Run, folder: Folder, teachers: list[TeacherConfig], classes: list[str]) -> None:
+    """Fetch foreign weights, hold them against architecture and class list, and commit them to a folder.
+
+    Raises:
+        DataError: weights that cannot be read or do not fit.
+    """
+    tasks = [_fetch.remote(folder, t, classes, run.config.data.image_size) for t in teachers]
+    try:
+        ray.get(tasks)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+@ray.remote
+def _fetch(folder: Folder, config: TeacherConfig, classes: list[str], image_size: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "weights"
+        commit(folder, adopt(config, classes, image_size, path), path)
+
+
+def commit(folder: Folder, record: TeacherRecord, path: Path) -> None:
+    """Write weights, then the record that says they are there."""
+    folder.write(f"{record.name}.safetensors", path.read_bytes())
+    folder.write_json(f"{record.name}.json", record.model_dump(mode="json"))
+
+
+def _train(run: Run, config: TeacherConfig, source: list[Any], emit: Callable[..., None]) -> None:
+    progress = run.work("squeeze", config.name)
+
+    def report(name: str) -> None:
+        r = progress.read_json(f"{name}.json")
+        top1 = f", validation {100 * r['top1']:.1f} % top-1" if r["top1"] is not None else ""
+        emit("progress", text=f"{config.name}: epoch {r['epoch']} of {config.train and config.train.epochs}, loss {r['loss']:.3f}{top1}")
+
+    with watched(progress, done(progress), report):
+        loop_config = {"run": run, "teacher": config, "source": source}
+        fit(run, f"teacher-{config.name}", _loop, run.config.squeeze.workers, loop_config)
+
+
+def _loop(config: dict[str, Any]) -> None:
+    """A Ray Train worker: train, checkpoint every few epochs, and let rank 0 commit the teacher."""
+    run, teacher = config["run"], config["teacher"]
+    world, rank = ray.train.get_context().get_world_size(), ray.train.get_context().get_world_rank()
+    source = ray.get(config["source"][0])
+    training = train_teacher(
+        teacher,
+        source,
+        run.key,
+        device=device(run.config.engine.threads),
+        group=distributed.group.WORLD if world > 1 else None,
+        state=last_state(),
+    )
+    for record in training:
+        if record.epoch % teacher.train.checkpoint_every and record.epoch < training.epochs:
+            continue
+        if rank == 0:
+            run.work("squeeze", teacher.name).write_json(f"e{record.epoch:05d}.json", record.model_dump())
+        report_state(training.state() if rank == 0 else None, {"epoch": record.epoch})
+    if rank == 0:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "weights"
+            commit(run.teachers(), keep(training, teacher, source, path), path)
+
+
+def last_state() -> bytes | None:
+    """The state in the last checkpoint of this training, if it has one."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return (Path(folder) / STATE).read_bytes()
+
+
+def report_state(state: bytes | None, metrics: dict[str, Any]) -> None:
+    """Hand a state to Ray Train as a checkpoint; every rank must call this, one of them with the state."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if state is not None:
+            (Path(scratch) / STATE).write_bytes(state)
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint(scratch) if state is not None else None)

@@ -1,0 +1,225 @@
+"""The synthesis actor: one block at a time, from its first pixels to its committed part.
+
+A block's part (its images and a few pictures of the way) is written under the block's own name, then its marker. The
+marker is the only sign that the block is done; running a block twice writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+import safetensors.torch
+import torch
+
+from raydc.condense.initialize import INITIALIZERS
+from raydc.condense.space import Space
+from raydc.condense.synthesize import Synthesis, snapshot_steps
+from raydc.config.schema import SynthesizeConfig
+from raydc.engine.device import device
+from raydc.engine.run import Run
+from raydc.engine.weights import teacher
+from raydc.errors import DataError
+from raydc.plan.blocks import Block
+from raydc.sources.base import Source
+from raydc.sources.decode import encode
+from raydc.store.tar import build
+from raydc.teachers.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a data set's blocks are made. The controls are points of the same space: real start, zero steps."""
+
+    dataset: str
+    synthesize: SynthesizeConfig
+    teacher: str | None
+    """Absent where no step is taken: selection needs no teacher."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A unit of the queue: a block of a data set."""
+
+    dataset: str
+    block: Block
+
+    @property
+    def id(self) -> str:
+        """Unique over all data sets of the run."""
+        return f"{self.dataset}/{self.block.id}"
+
+
+class SourceGallery:
+    """A real source as the initializers see it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.order: dict[int, np.ndarray] = {}
+
+    def _of(self, label: int) -> np.ndarray:
+        if label not in self.order:
+            self.order[label] = self.source.train.of_class(label)
+        return self.order[label]
+
+    def count(self, label: int) -> int:
+        """The number of training images of a class."""
+        return len(self._of(label))
+
+    def image(self, label: int, index: int) -> torch.Tensor:
+        """One of them, uint8 ``[3, S, S]``."""
+        pixels = self.source.image(self.source.train, int(self._of(label)[index]))
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+
+class BlockMaker:
+    """Builds the synthesis of a block from what a worker holds; also used to look at a block's first steps again."""
+
+    def __init__(self, run: Run, recipe: Recipe, source: Source | None) -> None:
+        self.run, self.recipe = run, recipe
+        self.device = device(run.config.engine.threads)
+        self.teacher: Teacher | None = teacher(run, recipe.teacher, self.device) if recipe.teacher else None
+        self.gallery = SourceGallery(source) if source is not None else None
+        norm = self.teacher.record.normalize if self.teacher else None
+        self.space = Space(norm.mean, norm.std, self.device) if norm else Space((0.0,) * 3, (1.0,) * 3, self.device)
+        self.host_space = Space(norm.mean, norm.std) if norm else Space((0.0,) * 3, (1.0,) * 3)
+
+    def start(self, block: Block) -> torch.Tensor:
+        """The first pixels of a block, ``[B, 3, S, S]`` in the space."""
+        config, size = self.recipe.synthesize, self.run.config.data.image_size
+        initialize = INITIALIZERS[config.initialize.use]
+        images = [initialize(self.run.key, c, i, size, self.host_space, self.gallery) for c, i in block.entries]
+        return torch.stack(images).to(self.device)
+
+    def synthesis(self, block: Block) -> Synthesis:
+        """The block before its first step."""
+        if self.teacher is None:
+            raise DataError(f"block {block.id} of '{self.recipe.dataset}' needs a teacher to take a step, and has none")
+        labels = torch.tensor([label for label, _ in block.entries], device=self.device)
+        key = self.run.key.child("synthesize", self.recipe.dataset, block.id)
+        return Synthesis(
+            self.recipe.synthesize, self.teacher.module, self.teacher.pick, self.space, self.start(block), labels, key
+        )
+
+
+class Synthesizer:
+    """The actor. It serves every data set of a run; a teacher is loaded when the first block needs it."""
+
+    def __init__(self, run: Run, recipes: dict[str, Recipe], source: list[Any]) -> None:
+        self.job, self.recipes = run, recipes
+        self.source: Source | None = ray.get(source[0]) if source else None
+        self.makers: dict[str, BlockMaker] = {}
+        self.leaving = threading.Event()
+
+    def hello(self) -> str:
+        """Say which node this actor lives on."""
+        return ray.get_runtime_context().get_node_id()
+
+    def preempt(self) -> None:
+        """Ask for the block in flight to be checkpointed and handed back."""
+        self.leaving.set()
+
+    def run(self, work: Work) -> dict[str, Any] | None:
+        """Make a block and commit it; None if it was handed back. Returns a receipt, never pixels."""
+        began = time.time()
+        if work.dataset not in self.makers:
+            self.makers[work.dataset] = BlockMaker(self.job, self.recipes[work.dataset], self.source)
+        made = InFlight(self.makers[work.dataset], work.block, self.leaving).make()
+        if made is None:
+            return None
+        meta = {
+            "began": began,
+            "seconds": time.time() - began,
+            "worker": ray.get_runtime_context().get_actor_id()[:8],
+            "image_steps": made.pop("steps_taken") * len(work.block.entries),
+        }
+        self.job.blocks(work.dataset).write_json(f"{work.block.id}.json", {**made, "meta": meta})
+        return meta
+
+
+class InFlight:
+    """One block on one worker: its checkpoint, the pictures of its way, and its part."""
+
+    def __init__(self, maker: BlockMaker, block: Block, leaving: threading.Event) -> None:
+        self.maker, self.block, self.leaving = maker, block, leaving
+        dataset = maker.recipe.dataset
+        self.parts, self.checkpoints = maker.run.blocks(dataset), maker.run.work("checkpoints", dataset)
+        self.checkpoint = f"{block.id}.safetensors"
+        self.config = maker.recipe.synthesize
+        self.pictures: dict[int, np.ndarray] = {}
+        self.first = 0
+        """The step this worker began at."""
+
+    def make(self) -> dict[str, Any] | None:
+        """Take the block to its end and write its part; returns the marker's content, or None if handed back."""
+        history: dict[str, Any] = {"steps": []}
+        if self.config.steps == 0:
+            pixels = self.maker.space.to_uint8(self.maker.start(self.block))
+        else:
+            synthesis = self.maker.synthesis(self.block)
+            if self.checkpoints.exists(self.checkpoint):
+                self._resume(synthesis)
+            if not synthesis.run(self._observe):
+                return None
+            pixels, history = synthesis.pixels(), synthesis.history.plain()
+            self._finite(history)
+        marker = self._commit(pixels.numpy().transpose(0, 2, 3, 1), history)
+        self.checkpoints.remove(self.checkpoint)
+        return marker
+
+    def _observe(self, synthesis: Synthesis) -> bool:
+        t, config = synthesis.done, self.config
+        if t in snapshot_steps(config.steps, config.snapshots) and t not in self.pictures:
+            self.pictures[t] = synthesis.pixels()[shown(self.block)].numpy()
+        going_on = not self.leaving.is_set()
+        if self.first < t < config.steps and (t % config.checkpoint_every == 0 or not going_on):
+            pictures = {f"picture.{step}": torch.from_numpy(p) for step, p in self.pictures.items()}
+            tensors = {k: v.cpu().contiguous() for k, v in {**synthesis.state(), **pictures}.items()}
+            self.checkpoints.write(self.checkpoint, safetensors.torch.save(tensors))
+        return going_on
+
+    def _resume(self, synthesis: Synthesis) -> None:
+        state = safetensors.torch.load(self.checkpoints.read(self.checkpoint))
+        pictures = {k: state.pop(k) for k in list(state) if k.startswith("picture.")}
+        self.pictures = {int(k.removeprefix("picture.")): v.numpy() for k, v in pictures.items()}
+        synthesis.restore(state)
+        self.first = synthesis.done
+
+    def _finite(self, history: dict[str, Any]) -> None:
+        """Refuse a block whose objective is no longer a number: its pictures are noise of the arithmetic."""
+        for term, values in history.items():
+            bad = [step for step, value in zip(history["steps"], values, strict=True) if not math.isfinite(value)]
+            if bad:
+                raise DataError(
+                    f"block {self.block.id} diverged: synthesize.objective term {term} is not finite from step {bad[0]} on. "
+                    "Lower synthesize.optimizer.lr or the term's weight"
+                )
+
+    def _commit(self, images: np.ndarray, history: dict[str, Any]) -> dict[str, Any]:
+        pack, block = self.maker.run.config.pack, self.block
+        members = [(f"{n:06d}.{pack.format}", encode(im, pack.format, pack.quality)) for n, im in enumerate(images)]
+        for step, picture in sorted(self.pictures.items()):
+            members.append((f"step-{step:08d}.png", encode(picture.transpose(1, 2, 0), "png", pack.quality)))
+        data, offsets = build(members)
+        receipt = self.parts.write(f"{block.id}.tar", data)
+        return {
+            "block": block.id,
+            "number": block.number,
+            "entries": [list(e) for e in block.entries],
+            "bytes": receipt.bytes,
+            "sha256": receipt.sha256,
+            "members": offsets,
+            "shown": shown(block),
+            "history": history,
+            "steps_taken": self.config.steps - self.first,
+        }
+
+
+def shown(block: Block) -> int:
+    """Which image of a block is pictured on its way: another class in every block."""
+    return block.number % len(block.entries)

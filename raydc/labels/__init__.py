@@ -1,0 +1,1 @@
+"""View records and label codecs: NumPy only."""

@@ -1,0 +1,1 @@
+"""What a person sees: events, status, tables, pictures, one HTML page."""

@@ -1,0 +1,79 @@
+"""The result table, for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from raydc.report.results import Group, groups, verdicts
+from raydc.report.units import bytes_text
+
+HEADINGS = (
+    "data", "labels", "student", "IPC", "top-1 last, %", "top-1 best, %", "top-5 last, %", "seeds", "label bytes",
+)  # fmt: skip
+COLOURS = {"condensed": "bold blue", "random": "yellow", "full": "green"}
+FOOTNOTE = "mean ± standard deviation over seeds; best is chosen on the test set, so last is the headline"
+
+
+def result_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the evaluations of metrics.json as a table by student, labels and data, verdicts below it.
+
+    Raises:
+        DataError: an entry is not an evaluation.
+    """
+    table = Table(title="Students", caption=_caption(evaluations), title_justify="left", caption_justify="left")
+    rows = [_cells(group) for group in groups(evaluations)]
+    for index, heading in enumerate(HEADINGS):
+        # Headings may wrap on a narrow terminal, figures may not.
+        widest = max((len(row[index]) for row in rows), default=0)
+        table.add_column(heading, justify="left" if index < 3 else "right", min_width=widest)
+    before: Group | None = None
+    for group in groups(evaluations):
+        if before and (before.student, before.ipc, before.labels) != (group.student, group.ipc, group.labels):
+            table.add_section()
+        cells = _cells(group)
+        table.add_row(Text(cells[0], style=COLOURS.get(group.data, "")), *(Text(cell) for cell in cells[1:]))
+        before = group
+    return table
+
+
+def as_markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Return the same table as GitHub Markdown, verdicts below it; an empty text without evaluations."""
+    rows = [_cells(group) for group in groups(evaluations)]
+    if not rows:
+        return ""
+    lines = [HEADINGS, tuple("---" if i < 3 else "---:" for i in range(len(HEADINGS))), *rows]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    verdict = "".join(f"- {_named(line)}\n" for line in _verdict_lines(evaluations))
+    return f"{table}\n\n{FOOTNOTE[0].upper()}{FOOTNOTE[1:]}.\n" + (f"\n{verdict}" if verdict else "")
+
+
+def _cells(group: Group) -> tuple[str, ...]:
+    return (
+        group.data,
+        group.labels,
+        group.student,
+        "all" if group.data == "full" else str(group.ipc) if group.ipc else "-",
+        group.last.text(),
+        group.best.text() if group.best else "-",
+        group.top5.text() if group.top5 else "-",
+        str(group.last.count),
+        bytes_text(group.label_bytes) if group.label_bytes else "-",
+    )
+
+
+def _verdict_lines(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    found = verdicts(evaluations)
+    return [(f"{v.student}, {v.labels} labels: {v.delta()} points", v.sentence()) for v in found]
+
+
+def _named(line: tuple[str, str]) -> str:
+    return f"**{line[0]}.** {line[1]}"
+
+
+def _caption(evaluations: Sequence[Mapping[str, Any]]) -> Text:
+    lines = [FOOTNOTE] + [f"{name}. {sentence}" for name, sentence in _verdict_lines(evaluations)]
+    return Text("\n".join(lines))

@@ -1,0 +1,97 @@
+"""One shard of a condensed data set as it is read: encoded images decoded on demand, and one view's labels."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from raydc.errors import DataError
+from raydc.labels import views
+from raydc.sources.decode import decode
+from raydc.store import tar
+from raydc.store.folder import Folder
+from raydc.store.schema import ImageFile, LabelFile, Manifest
+from raydc.store.shards import from_npy, keys_digest, member
+
+
+class ImageShard:
+    """The images of a shard; each is decoded once, when first asked for, because a rank needs only some of them."""
+
+    def __init__(self, folder: Folder, manifest: Manifest, file: ImageFile, check_digest: bool) -> None:
+        data = folder.read(file.path)
+        if len(data) != file.bytes:
+            raise DataError(f"{file.path} has {len(data)} bytes, the manifest states {file.bytes}. Restore it")
+        if check_digest and hashlib.sha256(data).hexdigest() != file.sha256:
+            raise DataError(f"{file.path} was changed: its SHA-256 is not that of the manifest. Restore the original")
+        samples: dict[str, dict[str, bytes]] = {}
+        for name, payload in tar.read(data, file.path):
+            key, _, extension = name.partition(".")
+            samples.setdefault(key, {})[extension] = payload
+        if len(samples) != file.samples or keys_digest(list(samples)) != file.keys_sha256:
+            raise DataError(f"{file.path}: {len(samples)} samples, not the {file.samples} of the manifest in its order")
+        codec, height, width = manifest.images.codec, *manifest.images.size
+        lacking = [k for k, parts in samples.items() if not {"cls", codec} <= parts.keys()]
+        if lacking:
+            raise DataError(f"{file.path}: sample {lacking[0]} lacks its .cls or .{codec} member. Pack it again")
+        self.path = file.path
+        self.keys = list(samples)
+        self.labels = _labels([s["cls"] for s in samples.values()], manifest.source.classes, file.path)
+        self._encoded = [s[codec] for s in samples.values()]
+        self._pixels = np.empty((file.samples, height, width, 3), dtype=np.uint8)
+        self._decoded = np.zeros(file.samples, dtype=bool)
+        self.nbytes = sum(map(len, self._encoded)) + self._pixels.nbytes
+
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """Pixels of some rows: uint8 ``[len(rows), H, W, 3]``."""
+        for row in np.unique(rows[~self._decoded[rows]]).tolist():
+            origin = f"{self.path}: {self.keys[row]}"
+            pixels = decode(self._encoded[row], origin)
+            if pixels.shape != self._pixels.shape[1:]:
+                height, width = self._pixels.shape[1:3]
+                found = "x".join(map(str, pixels.shape[:2]))
+                raise DataError(f"{origin} is {found}, the manifest states {height}x{width}")
+            self._pixels[row] = pixels
+            self._decoded[row] = True
+        return self._pixels[rows]
+
+
+@dataclass(frozen=True)
+class LabelBlock:
+    """One view of a shard: records uint16 ``[N, 12]`` and encoded labels uint8 ``[N, row_bytes]``."""
+
+    records: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.records.nbytes + self.rows.nbytes
+
+
+def read_label_block(
+    folder: Folder, file: LabelFile, view: int, samples: int, row_bytes: int, size: tuple[int, int]
+) -> LabelBlock:
+    """Read one view from a label shard by range, and check that it can be replayed on images of ``size``."""
+    names = [member(view, "aug"), member(view, "lab")]
+    parts = folder.ranges(file.path, [file.members[n] for n in names])
+    records, rows = (from_npy(p, f"{file.path}: {n}") for p, n in zip(parts, names, strict=True))
+    if rows.dtype != np.uint8 or rows.shape != (samples, row_bytes) or len(records) != samples:
+        found = f"{len(records)} records and labels {rows.dtype} {list(rows.shape)}"
+        raise DataError(f"{file.path}: {names[1]} has {found}, expected uint8 [{samples}, {row_bytes}]. Restore it")
+    try:
+        views.check(records, samples, *size)
+    except DataError as error:
+        raise DataError(f"{file.path}: {names[0]}: {error}") from error
+    return LabelBlock(records, rows)
+
+
+def _labels(members: list[bytes], classes: int, origin: str) -> np.ndarray:
+    try:
+        labels = np.array([int(m) for m in members], dtype=np.int64)
+    except ValueError as error:
+        raise DataError(f"{origin}: a .cls member is not a whole number: {error}. Pack it again") from error
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(f"{origin}: labels {labels.min()} to {labels.max()}, but the data set has {classes} classes")
+    return labels

@@ -1,0 +1,131 @@
+"""The typed records of ``raydc.json``, format ``raydc-dataset/1``.
+
+Keys that this version does not know are kept, not refused: a newer raydc may add some, and adding a label set with an
+older one must not lose them. Codec and view-record versions are checked where a label set is opened, so that images
+stay readable by all.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from raydc.labels.views import COLUMNS
+from raydc.labels.views import VERSION as AUG_VERSION
+
+FORMAT = "raydc-dataset/1"
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or ":" in parts[0] or "\\" in path:
+        raise ValueError(f"path '{path}' must be relative, with '/' and without '..'")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """A frozen record that keeps what it does not know."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class File(Record):
+    """A file of the data set; the path is relative to its root."""
+
+    path: RelativePath
+    bytes: Count
+    sha256: Digest
+
+
+class ImageFile(File):
+    """An image shard; ``keys_sha256`` is the digest of its newline-joined keys."""
+
+    samples: Count
+    keys_sha256: Digest
+
+
+class Images(Record):
+    """What holds for all images: one size, one codec, one permutation."""
+
+    count: Count
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    codec: Literal["png", "jpg"]
+    quality: int | None = None
+    subsampling: str | None = None
+    permutation_seed: int = 0
+    files: list[ImageFile] = []
+
+
+class CodecName(Record):
+    """Which codec wrote the label rows."""
+
+    use: str
+    version: int
+
+
+class Aug(Record):
+    """The form of the view records, and what turned them into pixels for the teacher."""
+
+    version: int = AUG_VERSION
+    columns: list[str] = list(COLUMNS)
+    sampler: str | None = None
+    size: int | None = None
+    """Side of the view in pixels; absent: the height of the images."""
+
+
+class LabelFile(File):
+    """A label shard: views ``[first, stop)`` of one image shard, and the (offset, size) of each member."""
+
+    images: RelativePath
+    views: tuple[int, int]
+    members: dict[str, tuple[int, int]]
+    keys_sha256: Digest | None = None
+    """Of the image shard that was labelled: the order of the rows."""
+
+
+class LabelSet(Record):
+    """The teachers' logits for ``views`` views of every image."""
+
+    views: Annotated[int, Field(ge=1)]
+    codec: CodecName
+    row_bytes: Annotated[int, Field(ge=1)]
+    row_dtype: list[list[Any]]
+    aug: Aug = Aug()
+    teachers: list[str] = []
+    labelled: str = "decoded stored images"
+    decoder: str = ""
+    fidelity: dict[str, dict[str, float]] = {}
+    files: list[LabelFile] = []
+
+
+class Source(Record):
+    """The real data set that was condensed."""
+
+    name: str
+    classes: Count
+    classes_sha256: str = ""
+    """Of ``classes.txt``; filled in by ``publish``."""
+
+
+class Manifest(Record):
+    """The whole of ``raydc.json``."""
+
+    format: str = FORMAT
+    revision: Annotated[int, Field(ge=1)] = 1
+    dataset_id: str = ""
+    """Filled in by ``publish``."""
+    created: str = ""
+    """UTC, ISO 8601; filled in by ``publish`` where empty."""
+    source: Source
+    images: Images
+    documents: list[File] = []
+    """Class list, card, timm's index and provenance: all other files, filled in by ``publish``."""
+    label_sets: dict[str, LabelSet] = {}

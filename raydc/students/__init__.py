@@ -1,0 +1,1 @@
+"""How a data set is judged: protocol, training step, metrics. No Ray."""

@@ -1,0 +1,166 @@
+"""Condensed or real images on their way to a student: the stored views with soft or hard targets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+
+from raydc.condense.views import SAMPLER, render
+from raydc.config.components import Views
+from raydc.errors import DataError
+from raydc.keys import Key
+from raydc.labels.views import column, draw
+from raydc.sources.condensed import Batch, CondensedDataset
+from raydc.teachers.feed import LEAST, Images, global_batches, mixed_target
+from raydc.teachers.targets import Hard, Soft
+from raydc.teachers.training import Share
+
+Labeller = Callable[[torch.Tensor], torch.Tensor]
+"""Pixels in [0, 1], float ``[B, 3, S, S]``, to logits ``[B, classes]``: a teacher that labels while students learn."""
+
+
+class StudentData(Protocol):
+    """What students can be trained on: :class:`raydc.sources.condensed.CondensedDataset`, or :class:`RealImages`."""
+
+    def __len__(self) -> int:
+        """Images."""
+
+    def batches(self, epoch: int, batch: int, seed: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, the short last one kept."""
+
+
+class RealImages:
+    """All images of a real split in the form of a condensed data set without labels, for the full-data control."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(self, epoch: int, batch: int, seed: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch in a keyed order; records and logits are None."""
+        for rows in global_batches(Key((seed, "real", "epoch", epoch)), len(self), batch):
+            pixels = self._images.take(rows).permute(0, 2, 3, 1).numpy()
+            yield Batch(index=rows, images=pixels, labels=self._images.labels[rows])
+
+
+class StudentFeed:
+    """The training batches of a student: a pure function of data, seed, key and epoch.
+
+    Views are those of the label set, for hard labels too, so that only the targets differ. Where there is no label
+    set, views are drawn from ``views``, CutMix partners within the batch; soft targets then need a ``labeller``.
+    """
+
+    def __init__(
+        self,
+        data: StudentData,
+        labels: Literal["soft", "hard"],
+        key: Key,
+        *,
+        batch: int,
+        seed: int,
+        size: int,
+        views: Views,
+        temperature: float,
+        device: torch.device | str = "cpu",
+        labeller: Labeller | None = None,
+    ) -> None:
+        """Prepare; nothing is read. A label set made with another sampler is a DataError.
+
+        Args:
+            data: the images.
+            labels: which targets.
+            key: names the views that are drawn here.
+            batch: images a step.
+            seed: of the data's order.
+            size: side of the views in pixels.
+            views: the distribution of views where the data stores none.
+            temperature: of the soft targets.
+            device: of the batches.
+            labeller: gives the logits that the data does not store.
+        """
+        _check_sampler(data)
+        self._data, self._labels, self._key, self._batch, self._seed = data, labels, key, batch, seed
+        self._size, self._views, self._temperature = size, views, temperature
+        self._device, self._labeller = torch.device(device), labeller
+
+    def __call__(self, epoch: int) -> Iterator[Share]:
+        """Yield the batches of an epoch (from 0)."""
+        for i, batch in enumerate(without_single(self._data.batches(epoch, self._batch, seed=self._seed))):
+            yield self._share(self._viewed(batch, self._key.child("epoch", epoch, "batch", i)))
+
+    def _viewed(self, batch: Batch, key: Key) -> Batch:
+        """The batch with view records: its own, or drawn ones."""
+        if batch.records is not None:
+            return batch
+        count, height, width = batch.images.shape[:3]
+        records = draw(key, count, height, width, self._size, self._views)
+        if self._views.mix is None:
+            return dataclasses.replace(batch, records=records)
+        partner = column(records, "partner").astype(np.int64)
+        return dataclasses.replace(batch, records=records, partners=batch.images[partner],
+                                   partner_records=records[partner], partner_labels=batch.labels[partner])  # fmt: skip
+
+    def _share(self, batch: Batch) -> Share:
+        if batch.records is None:
+            raise ValueError("a batch without view records cannot be rendered")
+        partners = None if batch.partners is None else self._pixels(batch.partners)
+        x01 = render(self._pixels(batch.images), batch.records, self._size, partners, batch.partner_records)
+        if self._labels == "soft":
+            return Share(x01, Soft(self._logits(batch, x01), self._temperature), len(x01))
+        labels = torch.from_numpy(batch.labels)
+        if batch.partner_labels is None:
+            return Share(x01, Hard(labels.to(self._device)), len(x01))
+        others = torch.from_numpy(batch.partner_labels)
+        return Share(x01, mixed_target(batch.records, labels, others, self._device), len(x01))
+
+    def _pixels(self, images: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self._device)
+
+    def _logits(self, batch: Batch, x01: torch.Tensor) -> torch.Tensor:
+        if batch.logits is not None:
+            return torch.from_numpy(batch.logits).to(self._device)
+        if self._labeller is None:
+            raise DataError("the data has no soft labels and no teacher is at hand; run relabel, or use labels: [hard]")
+        with torch.no_grad():
+            return self._labeller(x01)
+
+
+def _check_sampler(data: StudentData) -> None:
+    """Refuse labels of pictures that this code would draw differently."""
+    if isinstance(data, CondensedDataset) and data.label_set is not None:
+        made = data.manifest.label_sets[data.label_set].aug.sampler
+        if made not in (None, SAMPLER):
+            raise DataError(
+                f"label set '{data.label_set}' was made with sampler '{made}', known is '{SAMPLER}'. Update raydc"
+            )
+
+
+def without_single(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Join a last batch of one image to the one before it: BatchNorm has no statistics of one image."""
+    held: Batch | None = None
+    for batch in batches:
+        if held is not None and len(batch.labels) < LEAST:
+            held = _joined(held, batch)
+            continue
+        if held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held
+
+
+def _joined(one: Batch, other: Batch) -> Batch:
+    pairs = {f.name: (getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(Batch)}
+    return dataclasses.replace(one, **{k: np.concatenate(p) for k, p in pairs.items() if p[0] is not None})
+
+
+def steps_per_epoch(count: int, batch: int) -> int:
+    """Optimiser steps that :class:`StudentFeed` makes of ``count`` images."""
+    whole, rest = divmod(count, batch)
+    return max(1, whole + (rest >= LEAST or (rest > 0 and whole == 0)))

@@ -1,0 +1,132 @@
+"""The protocol: which students are trained, on what, for how long, and how they are judged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from raydc.config.components import Views
+from raydc.config.load import digest
+from raydc.config.schema import EvaluateConfig, Normalize, StudentConfig
+from raydc.errors import DataError
+from raydc.keys import Key
+from raydc.students.feed import Labeller, StudentData, StudentFeed, steps_per_epoch
+from raydc.teachers.feed import Images, test_batches
+from raydc.teachers.fit import Fit
+from raydc.teachers.networks import build
+from raydc.teachers.training import Training
+
+TEST_BATCH = 256
+"""Images a forward pass in tests; no result depends on it."""
+
+
+class StudentJob(BaseModel):
+    """One student to be trained: a unit of work with a name of its own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: Literal["condensed", "random", "full"]
+    labels: Literal["soft", "hard"]
+    student: StudentConfig
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Readable, unique among the jobs of a run, safe in paths."""
+        tail = digest(self.model_dump(mode="json", by_alias=True))[:8]
+        return f"{self.data}-{self.labels}-{self.student.name}-s{self.seed}-{tail}"
+
+
+def student_jobs(config: EvaluateConfig) -> list[StudentJob]:
+    """Every student of a protocol; seed by seed, so that an interrupted evaluation has whole comparisons."""
+    return [
+        StudentJob(data=data, labels=labels, student=student, seed=seed)
+        for seed in config.seeds
+        for student in config.students
+        for data in config.data
+        for labels in config.labels
+    ]
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a student is trained."""
+
+    epochs: int
+    """Begun epochs; the last may be cut short."""
+    steps: int
+    span: float
+    """Epochs of this data set that ``steps`` are worth: the length of the cosine."""
+    test_every: int
+
+
+def length(config: EvaluateConfig, count: int, reference: int) -> Length:
+    """Give a data set of ``count`` images as many optimiser steps as the condensed set of ``reference`` images.
+
+    Tests are spread likewise, so that "best epoch" is the best of as many tests (within rounding).
+    """
+    each = steps_per_epoch(count, config.batch)
+    steps = config.epochs * steps_per_epoch(reference, config.batch)
+    every = max(1, round(config.test_every * steps / (each * config.epochs)))
+    return Length(epochs=math.ceil(steps / each), steps=steps, span=steps / each, test_every=every)
+
+
+def train_student(
+    job: StudentJob,
+    data: StudentData,
+    tests: Images,
+    config: EvaluateConfig,
+    key: Key,
+    *,
+    classes: int,
+    image_size: int,
+    reference: int | None = None,
+    views: Views | None = None,
+    normalize: Normalize | None = None,
+    device: torch.device | str = "cpu",
+    state: bytes | None = None,
+    labeller: Labeller | None = None,
+) -> Training:
+    """Prepare a student from scratch; iterate the result to train, one record an epoch.
+
+    First weights and order depend on the student and its seed only: students of one seed differ by their data and
+    targets and by nothing else, so their results can be compared in pairs.
+
+    Args:
+        job: which student.
+        data: what ``job.data`` names, with the label set for ``soft``.
+        tests: the validation images.
+        config: the protocol.
+        key: of the run; the job is added here.
+        classes: of the data set.
+        image_size: side of the student's input in pixels.
+        reference: images of the condensed set, which sets the number of steps; None: ``data`` is it.
+        views: the views of ``relabel``, drawn where ``data`` stores none; None: the default distribution.
+        normalize: of the student's input, by custom that of the data set's teacher.
+        device: where to train.
+        state: of :meth:`Training.state`, to go on from; None: from the beginning.
+        labeller: a teacher's ``logits``, for soft targets that ``data`` does not store.
+
+    Raises:
+        DataError: fewer than two images.
+    """
+    if len(data) < 2:
+        raise DataError(f"student '{job.name}' has {len(data)} images to learn from; at least 2 are needed")
+    plan = length(config, len(data), reference or len(data))
+    key = key.child("evaluate", job.student.name, job.seed)
+    network = build(job.student.arch, classes, image_size, key.child("weights"))
+    fit = Fit(network, config.optimizer, epochs=plan.span, key=key.child("steps"), normalize=normalize,
+              zeta=config.lr_zeta, device=device)  # fmt: skip
+    feed = StudentFeed(data, job.labels, key.child("views"), batch=config.batch, seed=job.seed, size=image_size,
+                       views=views or Views(), temperature=config.temperature, device=device,
+                       labeller=labeller)  # fmt: skip
+    training = Training(job.name, fit, feed, partial(test_batches, tests, TEST_BATCH, device), epochs=plan.epochs,
+                        test_every=plan.test_every, steps=plan.steps)  # fmt: skip
+    if state is not None:
+        training.load_state(state)
+    return training

@@ -1,0 +1,1 @@
+"""Frozen networks: their architecture, weights, normalisation and training."""

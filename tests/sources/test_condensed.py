@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toys
+import torch
+
+import raydc
+from raydc.condense.views import render
+from raydc.errors import ConfigError, DataError
+from raydc.labels.views import column
+from raydc.sources.condensed import Batch, CondensedDataset
+from raydc.sources.lru import ByteCache
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> toys.Toy:
+    return toys.build(str(tmp_path_factory.mktemp("toy") / "set"), shards=(8, 7, 8))
+
+
+@pytest.fixture
+def data(toy: toys.Toy) -> CondensedDataset:
+    return raydc.open(toy.folder.url)
+
+
+def joined(batches: list[Batch], name: str) -> np.ndarray:
+    return np.concatenate([getattr(b, name) for b in batches])
+
+
+def test_rows_are_what_was_stored(toy: toys.Toy, data: CondensedDataset) -> None:
+    assert len(data) == 23 and data.classes == toys.CLASSES and data.image_size == 16 and data.views == 3
+    for i in (0, 7, 8, 22):
+        for view in range(3):
+            image, label, record, logits = data.at(i, view)
+            assert np.array_equal(image, toy.images[i]) and label == toy.labels[i]
+            assert np.array_equal(record, toy.records[view, i])
+            assert np.abs(logits - toy.logits[view, i]).max() < 0.05
+    assert np.array_equal(data[3][2], toy.records[0, 3])
+    for i, view in ((23, 0), (-1, 0), (0, 3)):
+        with pytest.raises(IndexError):
+            data.at(i, view)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 8, 23, 100])
+def test_an_epoch_shows_every_row_once_with_its_own_view(toy: toys.Toy, data: CondensedDataset, batch: int) -> None:
+    for epoch in (0, 1, 5):
+        batches = list(data.batches(epoch, batch))
+        index = joined(batches, "index")
+        assert sorted(index) == list(range(23)) and {len(b.index) for b in batches[:-1]} <= {batch}
+        shard = np.repeat([0, 1, 2], toy.shards)[index]
+        view = (epoch + shard) % 3
+        assert np.array_equal(joined(batches, "images"), toy.images[index])
+        assert np.array_equal(joined(batches, "labels"), toy.labels[index])
+        assert np.array_equal(joined(batches, "records"), toy.records[view, index])
+        assert np.abs(joined(batches, "logits") - toy.logits[view, index]).max() < 0.05
+        start = np.array([0, 8, 15])[shard]
+        partner = start + column(toy.records[view, index], "partner")
+        assert np.array_equal(joined(batches, "partners"), toy.images[partner])
+        assert np.array_equal(joined(batches, "partner_labels"), toy.labels[partner])
+        assert np.array_equal(joined(batches, "partner_records"), toy.records[view, partner])
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_global_batches_do_not_depend_on_the_number_of_workers(data: CondensedDataset, world: int) -> None:
+    alone = list(data.batches(2, 9, seed=3))
+    ranks = [list(data.batches(2, 9, seed=3, rank=r, world=world)) for r in range(world)]
+    assert len({len(r) for r in ranks}) == 1
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        for name in ("index", "images", "labels", "records", "logits", "partners", "partner_records"):
+            for r, part in enumerate(parts):
+                assert np.array_equal(getattr(whole, name)[r::world], getattr(part, name)), name
+
+
+def test_order_is_a_function_of_seed_and_epoch(data: CondensedDataset) -> None:
+    def order(epoch: int, seed: int, shuffle: bool = True) -> list[int]:
+        return joined(list(data.batches(epoch, 5, seed, shuffle=shuffle)), "index").tolist()
+
+    assert order(0, 0) == order(0, 0) != order(1, 0) != order(0, 1)
+    assert order(4, 0, shuffle=False) == list(range(23))
+
+
+def test_a_worker_without_a_row_is_refused_before_the_epoch(data: CondensedDataset) -> None:
+    for batch, world in ((2, 3), (11, 2), (0, 1)):  # 23 = 2 * 11 + 1: the last batch has one row
+        with pytest.raises(ConfigError, match="every worker needs a row of every batch"):
+            data.batches(0, batch, world=world)
+    with pytest.raises(ConfigError, match="rank 2 of 2"):
+        data.batches(0, 4, rank=2, world=2)
+
+
+def test_the_cache_is_bounded_and_changes_nothing(toy: toys.Toy) -> None:
+    large, small = raydc.open(toy.folder.url), raydc.open(toy.folder.url, cache_bytes=1)
+    for one, other in zip(large.batches(0, 5), small.batches(0, 5), strict=True):
+        assert np.array_equal(one.images, other.images) and np.array_equal(one.logits, other.logits)
+    assert len(large._images) == 3 and len(small._images) == 1
+
+
+def test_least_recently_used_goes_first() -> None:
+    cache: ByteCache[str] = ByteCache(10)
+    loads: list[str] = []
+
+    def load(name: str) -> str:
+        return cache.get(name, lambda: (loads.append(name) or name, 4))
+
+    for name in "abacab":
+        assert load(name) == name
+    assert loads == ["a", "b", "c", "b"] and cache.used == 8
+
+
+def test_it_travels_to_other_processes_without_its_cache(data: CondensedDataset) -> None:
+    list(data.batches(0, 5))
+    copy = pickle.loads(pickle.dumps(data))
+    assert len(pickle.dumps(data)) < 20_000
+    assert np.array_equal(next(copy.batches(1, 5)).images, next(data.batches(1, 5)).images)
+
+
+def test_without_labels_the_caller_draws_its_own_views(tmp_path: Path) -> None:
+    toys.build(str(tmp_path / "set"), labels=False)
+    data = raydc.open(str(tmp_path / "set"))
+    batch = next(data.batches(0, 4))
+    assert batch.records is batch.logits is batch.partners is None and data.views == 0
+    assert data[0][2] is data[0][3] is None
+    with pytest.raises(DataError, match="has no label set"):
+        data.loader(0, 4)
+
+
+def test_the_loader_shows_what_the_teacher_saw(toy: toys.Toy, data: CondensedDataset) -> None:
+    batch = next(data.batches(1, 6))
+    x, labels, records, logits = next(data.loader(1, 6))
+    torchlike = [torch.from_numpy(a).permute(0, 3, 1, 2) for a in (batch.images, batch.partners)]
+    assert torch.equal(x, render(torchlike[0], batch.records, 16, torchlike[1], batch.partner_records))
+    assert x.dtype == torch.float32 and 0 <= x.min() and x.max() <= 1
+    assert labels.tolist() == batch.labels.tolist() and records.dtype == torch.int32
+    assert np.array_equal(logits.numpy(), batch.logits)
+
+
+def test_labels_made_with_another_sampler_are_not_rendered(tmp_path: Path) -> None:
+    toy = toys.build(str(tmp_path / "set"))
+    tree = toy.folder.read_json("raydc.json")
+    tree["label_sets"]["soft"]["aug"]["sampler"] = "bicubic-v9"
+    toy.folder.write_json("raydc.json", tree)
+    with pytest.raises(DataError, match="labelled with sampler 'bicubic-v9', known is 'bilinear-v1'"):
+        raydc.open(toy.folder.url).loader(0, 4)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "labels"])
+def test_damage_is_named_when_it_is_read(tmp_path: Path, damage: str) -> None:
+    toy = toys.build(str(tmp_path / "set"), shards=(6,))
+    path = Path(toy.folder.url) / ("images/train-000000.tar" if damage != "labels" else "labels/soft/train-000000-v0000-0002.tar")
+    raw = path.read_bytes()
+    path.write_bytes({"flip": raw[:1000] + bytes([raw[1000] ^ 1]) + raw[1001:], "cut": raw[:900], "labels": raw[:700]}[damage])
+    with pytest.raises(DataError, match=path.name):
+        list(raydc.open(toy.folder.url).batches(0, 4))
+
+
+def test_pictures_that_are_not_what_the_manifest_says_are_refused(tmp_path: Path) -> None:
+    toy = toys.build(str(tmp_path / "set"), shards=(6,), labels=False)
+    tree = toy.folder.read_json("raydc.json")
+    for change, message in (({"size": [8, 8]}, "00000000 is 16x16, the manifest states 8x8"), ({"codec": "jpg"}, "lacks its .cls or .jpg")):
+        toy.folder.write_json("raydc.json", {**tree, "images": {**tree["images"], **change}})
+        with pytest.raises(DataError, match=message):
+            raydc.open(toy.folder.url)[0]

@@ -1,0 +1,126 @@
+"""Real images dealt into batches by keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from raydc.config.components import CutMix, Sgd, Views
+from raydc.config.schema import TrainConfig
+from raydc.errors import DataError
+from raydc.keys import Key
+from raydc.sources.base import Source
+from raydc.teachers.feed import Images, TeacherFeed, ahead, global_batches, shifted, test_batches
+
+from .real import SIDE, picture, real_source
+
+test_batches.__test__ = False  # type: ignore[attr-defined]
+WHOLE = Views(min_scale=1.0, flip=0.0)
+MIXED = Views(mix=CutMix(use="cutmix"))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return real_source(tmp_path_factory.mktemp("real"))
+
+
+def recipe(views: Views, pad: int = 0, batch: int = 8) -> TrainConfig:
+    return TrainConfig(epochs=2, batch=batch, optimizer=Sgd(use="sgd", lr=0.1), views=views, pad=pad)
+
+
+def test_images_are_decoded_once_where_they_fit(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = Source.image
+    monkeypatch.setattr(Source, "image", lambda self, split, i: calls.append(i) or original(self, split, i))
+    kept, loose = Images(source, source.train), Images(source, source.train, budget=100)
+    rows = np.array([12, 0, 12, 30])
+    expected = torch.stack([torch.from_numpy(picture(r // 11, r % 11)).permute(2, 0, 1) for r in rows])
+    for _ in range(2):
+        assert torch.equal(kept.take(rows), expected)
+    assert sorted(calls) == [0, 12, 12, 30] or sorted(calls) == [0, 12, 30]
+    calls.clear()
+    for _ in range(2):
+        assert torch.equal(loose.take(rows), expected)
+    assert len(calls) == 8
+
+
+def test_an_epoch_shows_every_image_once_in_a_keyed_order() -> None:
+    batches = global_batches(Key((1,)), 21, 8)
+    assert [len(b) for b in batches] == [8, 8, 5]
+    assert sorted(np.concatenate(batches).tolist()) == list(range(21))
+    assert [b.tolist() for b in batches] == [b.tolist() for b in global_batches(Key((1,)), 21, 8)]
+    assert [b.tolist() for b in batches] != [b.tolist() for b in global_batches(Key((2,)), 21, 8)]
+
+
+def test_a_last_batch_without_statistics_joins_the_one_before() -> None:
+    assert [len(b) for b in global_batches(Key((1,)), 17, 8)] == [8, 9]
+    assert [len(b) for b in global_batches(Key((1,)), 19, 8, world=2)] == [8, 11]
+    assert [len(b) for b in global_batches(Key((1,)), 5, 8)] == [5]
+    with pytest.raises(DataError, match="a data set of 3 images cannot be dealt to 2 worker"):
+        global_batches(Key((1,)), 3, 8, world=2)
+
+
+@pytest.mark.parametrize("config", [recipe(WHOLE), recipe(Views(), pad=2), recipe(MIXED), recipe(MIXED, pad=1)])
+def test_global_batches_do_not_depend_on_the_number_of_ranks(source: Source, config: TrainConfig) -> None:
+    images = Images(source, source.train)
+    whole = list(TeacherFeed(images, config, Key((1,)))(3))
+    ranks = [list(TeacherFeed(images, config, Key((1,)), rank=r, world=2, threads=1 + r)(3)) for r in range(2)]
+    assert [s.rows for s in whole] == [8, 8, 8, 9]
+    for share, *parts in zip(whole, *ranks, strict=True):
+        for r, part in enumerate(parts):
+            assert part.rows == share.rows
+            assert torch.equal(part.x01, share.x01[r::2])
+            assert torch.equal(part.target.labels, share.target.labels[r::2])
+            if config.views.mix:
+                assert torch.equal(part.target.partners, share.target.partners[r::2])
+                assert torch.equal(part.target.kept, share.target.kept[r::2])
+
+
+def test_epochs_differ_and_repeat(source: Source) -> None:
+    feed = TeacherFeed(Images(source, source.train), recipe(Views()), Key((1,)))
+    one, again, other = (next(iter(feed(e))).x01 for e in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_whole_views_are_the_images_with_their_labels(source: Source) -> None:
+    for share in TeacherFeed(Images(source, source.train), recipe(WHOLE), Key((1,)))(0):
+        assert torch.equal(share.x01.mean((2, 3)).argmax(1), share.target.labels)
+        assert ((share.x01 * 255).round() / 255 - share.x01).abs().max() < 1e-6
+
+
+def test_mixed_labels_carry_the_kept_area(source: Source) -> None:
+    images = Images(source, source.train)
+    mixed = next(iter(TeacherFeed(images, recipe(WHOLE.model_copy(update={"mix": MIXED.mix})), Key((1,)))(0)))
+    plain = next(iter(TeacherFeed(images, recipe(WHOLE), Key((1,)))(0)))
+    kept = (mixed.x01 == plain.x01).all(1).float().mean((1, 2))
+    assert torch.allclose(kept, mixed.target.kept, atol=0.02)
+    assert torch.equal(mixed.target.labels, plain.target.labels)
+
+
+def test_a_shift_moves_the_image_over_black() -> None:
+    image = torch.arange(1, 26, dtype=torch.uint8).reshape(1, 1, 5, 5).expand(3, 3, 5, 5)
+    out = shifted(image, np.array([[2, 2], [0, 2], [4, 3]]), 2)
+    assert torch.equal(out[0], image[0])
+    assert torch.equal(out[1, :, 2:], image[0, :, :3]) and out[1, :, :2].max() == 0
+    assert torch.equal(out[2, :, :3, :4], image[0, :, 2:, 1:]) and out[2, :, 3:].max() == 0
+
+
+def test_test_images_come_whole_and_once(source: Source) -> None:
+    images = Images(source, source.validation)
+    parts = [list(test_batches(images, 5, rank=r, world=2)) for r in range(2)]
+    assert [len(y) for _, y in parts[0]] == [5, 1]
+    labels = torch.cat([y for part in parts for _, y in part])
+    assert labels.bincount().tolist() == [4, 4, 4]
+    x = parts[0][0][0]
+    assert x.shape[1:] == (3, SIDE, SIDE) and 0 <= x.min() and x.max() <= 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_jobs_run_ahead_keep_their_order_and_their_errors(threads: int) -> None:
+    assert list(ahead([lambda i=i: i for i in range(10)], threads)) == list(range(10))
+    with pytest.raises(ZeroDivisionError):
+        list(ahead([lambda: 1, lambda: 1 // 0, lambda: 2], threads))

@@ -1,0 +1,146 @@
+"""Optimiser, schedule, steps, tests and data parallelism of one network."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+
+from raydc.config.components import AdamW, Sgd
+from raydc.config.schema import Arch, Normalize
+from raydc.errors import DataError
+from raydc.keys import Key
+from raydc.teachers.fit import Fit, make_optimizer
+from raydc.teachers.networks import build
+from raydc.teachers.targets import Hard
+
+SGD = Sgd(use="sgd", lr=0.1, momentum=0.9, weight_decay=0.01)
+ADAMW = AdamW(use="adamw", lr=0.01, weight_decay=0.1)
+
+
+def resnet(classes: int = 4) -> nn.Module:
+    return build(Arch(use="small", name="resnet", options={"widths": [4], "blocks": [1]}), classes, 8, Key((1,)))
+
+
+def batch(step: int, count: int = 6) -> tuple[torch.Tensor, Hard]:
+    key = Key(("batch", step))
+    x = torch.from_numpy(key.uniform(count, 3, 8, 8)).float()
+    return x, Hard(torch.from_numpy(key.child("labels").integers(0, 4, count)))
+
+
+def test_adamw_decays_matrices_only_and_sgd_everything() -> None:
+    decays = {p.dim() > 1: g["weight_decay"] for g in make_optimizer(resnet(), ADAMW).param_groups for p in g["params"]}
+    assert decays == {True: 0.1, False: 0.0}
+    counted = sum(len(g["params"]) for g in make_optimizer(resnet(), ADAMW).param_groups)
+    assert counted == len(list(resnet().parameters()))
+    assert [g["weight_decay"] for g in make_optimizer(resnet(), SGD).param_groups] == [0.01]
+
+
+def test_the_learning_rate_is_a_cosine_by_epochs() -> None:
+    fit = Fit(resnet(), SGD, epochs=10, key=Key((1,)))
+    assert fit.lr(0) == 0.1
+    assert fit.lr(5) == pytest.approx(0.05)
+    assert Fit(resnet(), SGD, epochs=10, zeta=2.0, key=Key((1,))).lr(10) == pytest.approx(0.05)
+    assert fit.start_epoch(3) == pytest.approx(0.05 * (1 + math.cos(0.3 * math.pi)))
+    assert {g["lr"] for g in fit.optimizer.param_groups} == {fit.lr(3)}
+
+
+@pytest.mark.parametrize("recipe", [SGD, ADAMW])
+def test_a_step_is_the_step_of_plain_torch(recipe: Sgd | AdamW) -> None:
+    fit = Fit(resnet(), recipe, epochs=2, key=Key((1,)), normalize=Normalize(mean=(0.5,) * 3, std=(0.25,) * 3))
+    plain, optimizer = resnet(), None
+    optimizer = make_optimizer(plain, recipe)
+    fit.start_epoch(0)
+    for step in range(3):
+        x, target = batch(step)
+        fit.step(x, target)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plain((x - 0.5) / 0.25), target.labels).backward()
+        optimizer.step()
+    for mine, theirs in zip(fit.network.state_dict().values(), plain.state_dict().values(), strict=True):
+        assert torch.allclose(mine, theirs, atol=2e-5)
+
+
+def test_dropout_is_keyed() -> None:
+    def run(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, 4))
+        network.load_state_dict({"2.weight": torch.ones(4, 192) / 10, "2.bias": torch.zeros(4)})
+        fit = Fit(network, SGD, epochs=1, key=Key((5,)))
+        fit.start_epoch(0)
+        return torch.stack([fit.step(*batch(0)) for _ in range(3)])
+
+    assert torch.equal(run(1), run(2))
+    assert len(set(run(1).tolist())) == 3
+
+
+def test_top1_and_top5_are_fractions_of_all_images() -> None:
+    class Ranked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scale * torch.arange(8.0).flip(0).expand(len(x), 8)
+
+    fit = Fit(Ranked(), SGD, epochs=1, key=Key((1,)))
+    images = torch.zeros(4, 3, 8, 8)
+    batches = [(images, torch.tensor([0, 0, 4, 5])), (images[:1], torch.tensor([7]))]
+    assert fit.test(batches) == (2 / 5, 3 / 5)
+    with pytest.raises(DataError, match="no images to test on"):
+        fit.test([])
+
+
+def test_fewer_than_five_classes_have_a_top5_of_one() -> None:
+    fit = Fit(resnet(), SGD, epochs=1, key=Key((1,)))
+    assert fit.test([(torch.rand(9, 3, 8, 8), torch.zeros(9, dtype=torch.int64))])[1] == 1.0
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    fit = Fit(resnet(4), SGD, epochs=1, key=Key((1,)))
+    with pytest.raises(DataError, match="of another network"):
+        Fit(resnet(5), SGD, epochs=1, key=Key((1,))).load_state(*fit.state())
+
+
+def plain_network() -> nn.Module:
+    """Without BatchNorm, so that data parallel training is the same mathematics as training alone."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    network.load_state_dict({"1.weight": torch.zeros(4, 192), "1.bias": torch.zeros(4)})
+    return network
+
+
+def train(fit: Fit) -> tuple[torch.Tensor, tuple[float, float]]:
+    fit.start_epoch(0)
+    for step, count in enumerate((6, 5)):
+        x, target = batch(step, count)
+        mine = slice(fit.rank, None, fit.world)
+        fit.step(x[mine], Hard(target.labels[mine]), count)
+    x, target = batch(9, 7)
+    top = fit.test([(x[fit.rank :: fit.world], target.labels[fit.rank :: fit.world])])
+    fit.share_buffers()
+    return fit.network[1].weight.detach(), top
+
+
+def one_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    result = train(Fit(plain_network(), SGD, epochs=2, key=Key((1,)), group=distributed.group.WORLD))
+    torch.save(result, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_ranks_train_like_one(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ranks = [context.Process(target=one_rank, args=(r, str(tmp_path))) for r in range(2)]
+    for process in ranks:
+        process.start()
+    alone, top = train(Fit(plain_network(), SGD, epochs=2, key=Key((1,))))
+    for process in ranks:
+        process.join(120)
+    (first, top0), (second, top1) = (torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2))
+    assert torch.equal(first, second)
+    assert torch.allclose(first, alone, atol=1e-6)
+    assert top0 == top1 == top
