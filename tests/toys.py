@@ -94,7 +94,8 @@ def build(
     """Write and publish the whole data set."""
     folder = Folder(url)
     images = pixels(sum(shards), side)
-    manifest = m.publish(folder, write_images(folder, images, shards, codec), CLASSES, "# toy\n", {"provenance/run.yaml": b"a: 1\n"})
+    manifest = write_images(folder, images, shards, codec)
+    manifest = m.publish(folder, manifest, CLASSES, "# toy\n", {"provenance/run.yaml": b"a: 1\n"})
     records, logits = draw_labels(manifest, shards, count)
     if labels:
         m.add_label_set(folder, "soft", write_labels(folder, manifest, records, logits))

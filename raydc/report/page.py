@@ -46,7 +46,7 @@ def render(data: ReportData) -> str:
         paper_link=_link(data.method_paper),
         dataset_link=_link(data.dataset_url),
         results=sections.results(data.evaluations),
-        pictures=_pictures([ClassRow(*row) for row in data.class_rows]),
+        pictures=_pictures([ClassRow(*row) for row in data.class_rows], data.classes, data.ipc),
         evolutions=_evolutions([Evolution(*strip) for strip in data.evolutions]),
         objective=figures.objective(data.objective),
         verifiers=figures.verifiers(data.verifiers),
@@ -93,7 +93,7 @@ def _shown(image: np.ndarray, title: str) -> dict[str, Any]:
     return {"uri": uri, "width": width, "height": height, "pixelated": max(height, width) <= PIXEL_PX}
 
 
-def _pictures(rows: Sequence[ClassRow]) -> dict[str, Any] | None:
+def _pictures(rows: Sequence[ClassRow], classes: int, ipc: int) -> dict[str, Any] | None:
     left = min(MOST, max((len(row.condensed) for row in rows), default=0))
     right = min(MOST, max((len(row.real) for row in rows), default=0))
     if not left + right:
@@ -108,8 +108,9 @@ def _pictures(rows: Sequence[ClassRow]) -> dict[str, Any] | None:
         }
         for row in rows
     ]
-    most = max(len(row.condensed) for row in rows)
-    caption = f"The first {left} of {most:,} condensed images of each class" if most > left else "All condensed images"
+    most = max(ipc, *(len(row.condensed) for row in rows))
+    which = f"{len(rows):,} of {classes:,} classes" if classes > len(rows) else "each class"
+    caption = f"The first {left} of {most:,} condensed images of {which}" if most > left else f"All images of {which}"
     caption += ", beside real training images." if right else "."
     return {"rows": shown, "left": left or 1, "right": right or 1, "any_real": right > 0, "caption": caption,
             "tile": max(220, cell * (left + right) + 24), "narrow": min(5, max(left, right))}  # fmt: skip

@@ -16,7 +16,7 @@ from raydc.config.schema import EvaluateConfig, Normalize, StudentConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.students.feed import Labeller, StudentData, StudentFeed, steps_per_epoch
-from raydc.teachers.feed import Images, test_batches
+from raydc.teachers.feed import Images, whole_batches
 from raydc.teachers.fit import Fit
 from raydc.teachers.networks import build
 from raydc.teachers.training import Training
@@ -125,7 +125,7 @@ def train_student(
     feed = StudentFeed(data, job.labels, key.child("views"), batch=config.batch, seed=job.seed, size=image_size,
                        views=views or Views(), temperature=config.temperature, device=device,
                        labeller=labeller)  # fmt: skip
-    training = Training(job.name, fit, feed, partial(test_batches, tests, TEST_BATCH, device), epochs=plan.epochs,
+    training = Training(job.name, fit, feed, partial(whole_batches, tests, TEST_BATCH, device), epochs=plan.epochs,
                         test_every=plan.test_every, steps=plan.steps)  # fmt: skip
     if state is not None:
         training.load_state(state)

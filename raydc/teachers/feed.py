@@ -159,7 +159,7 @@ def ahead(jobs: Iterable[Callable[[], T]], threads: int) -> Iterator[T]:
                 future.cancel()
 
 
-def test_batches(
+def whole_batches(
     images: Images, batch: int, device: torch.device | str = "cpu", rank: int = 0, world: int = 1
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield this rank's part of a split in order, whole images: (float32 ``[B, 3, S, S]`` in [0, 1], int64 ``[B]``)."""

@@ -14,6 +14,7 @@ from torch import nn
 from raydc.config.schema import Arch, Normalize, TeacherConfig
 from raydc.errors import DataError
 from raydc.sources.classes import class_list
+from raydc.store.folder import Folder
 from raydc.teachers import checkpoint
 from raydc.teachers.networks import REPLACED, build, construct, skeleton
 
@@ -113,12 +114,7 @@ def save(module: nn.Module, path: Path) -> str:
     Returns:
         The SHA-256 of the file in hex.
     """
-    data = checkpoint.pack(module.state_dict())
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(data)
-    part.replace(path)
-    return hashlib.sha256(data).hexdigest()
+    return Folder(path.parent).write(path.name, checkpoint.pack(module.state_dict())).sha256
 
 
 def load(record: TeacherRecord, path: Path, device: torch.device | str = "cpu") -> Teacher:

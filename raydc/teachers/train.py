@@ -11,7 +11,7 @@ from torch import distributed
 from raydc.config.schema import TeacherConfig
 from raydc.keys import Key
 from raydc.sources.base import Source
-from raydc.teachers.feed import Images, TeacherFeed, test_batches
+from raydc.teachers.feed import Images, TeacherFeed, whole_batches
 from raydc.teachers.fit import Fit
 from raydc.teachers.networks import build
 from raydc.teachers.teacher import TeacherRecord, save
@@ -52,7 +52,7 @@ def train_teacher(
               device=device, group=group)  # fmt: skip
     feed = TeacherFeed(Images(source, source.train, cache_bytes), recipe, key.child("feed"), device=device,
                        rank=fit.rank, world=fit.world, threads=threads)  # fmt: skip
-    tests = partial(test_batches, Images(source, source.validation, cache_bytes), recipe.batch, device,
+    tests = partial(whole_batches, Images(source, source.validation, cache_bytes), recipe.batch, device,
                     rank=fit.rank, world=fit.world)  # fmt: skip
     training = Training(config.name, fit, feed, tests, epochs=recipe.epochs, test_every=recipe.checkpoint_every)
     if state is not None:

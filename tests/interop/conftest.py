@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import toys
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Collect here what webdataset leaves open, under the filter of the test that opened it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The published folder through Hugging Face ``datasets``, by the ``configs`` of its card. Skipped where it is absent."""
+"""The published folder through Hugging Face ``datasets``, by the ``configs`` of its card. Skipped where absent."""
 
 from __future__ import annotations
 

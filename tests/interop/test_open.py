@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import numpy as np
-import toys
 import torch
+import toys
 from timm import create_model
 
 import raydc

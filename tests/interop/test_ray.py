@@ -13,8 +13,10 @@ import toys
 
 ray = pytest.importorskip("ray")
 # Ray's own: copying a DataContext warns of its deprecated fields, and stopping leaves sockets to the collector.
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::ResourceWarning"),
-              pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore::UserWarning")]  # fmt: skip
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}")
+    for kind in ("DeprecationWarning", "ResourceWarning", "FutureWarning", "UserWarning")
+]
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import timm
-import toys
 import torch
+import toys
 from timm.data import create_dataset, create_loader
+
+# webdataset leaves its files to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 def test_reader_knows_size_and_classes(toy: toys.Toy, root: Path) -> None:
@@ -17,7 +21,8 @@ def test_reader_knows_size_and_classes(toy: toys.Toy, root: Path) -> None:
 
 
 def test_jpeg_and_a_json_target(toy_jpg: toys.Toy) -> None:
-    data = create_dataset("wds/", root=toy_jpg.folder.url, split="train", is_training=False, batch_size=4, target_key="label")
+    root = toy_jpg.folder.url
+    data = create_dataset("wds/", root=root, split="train", is_training=False, batch_size=4, target_key="label")
     assert [t for _, t in data] == toy_jpg.labels.tolist()
 
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import toys
 import webdataset as wds
 
+# webdataset leaves its files to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+KINDS = {"label": int, "synset": str, "ipc": int, "block": int, "source": str}
 
 
 def test_images_classes_and_facts(toy: toys.Toy, root: Path) -> None:
@@ -16,7 +22,7 @@ def test_images_classes_and_facts(toy: toys.Toy, root: Path) -> None:
     assert [s[3] for s in samples] == [f"{i:08d}" for i in range(23)]
     for i, (image, label, facts, _) in enumerate(samples):
         assert np.array_equal(image, toy.images[i]) and label == toy.labels[i] == facts["label"]
-        assert {k: type(v) for k, v in facts.items()} == {"label": int, "synset": str, "ipc": int, "block": int, "source": str}
+        assert {k: type(v) for k, v in facts.items()} == KINDS
 
 
 def test_jpeg_images(toy_jpg: toys.Toy) -> None:

@@ -66,7 +66,10 @@ def test_the_stated_row_type_opens_rows_without_raydc(name: str) -> None:
     codec, z = CODECS[name], teacher_like(4, 9)
     dtype = np.dtype([tuple(tuple(p) if isinstance(p, list) else p for p in field) for field in describe(codec, 9)])
     opened = codec.encode(z).view(dtype)[:, 0]
-    plain = opened["z"] if name == "fp16" else opened["lo"][:, None] + opened["step"][:, None] * opened["q"].astype("f4")
+    if name == "fp16":
+        plain = opened["z"]
+    else:
+        plain = opened["lo"][:, None] + opened["step"][:, None] * opened["q"].astype("f4")
     assert np.allclose(plain.astype(np.float32), codec.decode(codec.encode(z), 9), atol=0.02)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -19,7 +20,14 @@ MIXED = Views(mix=CutMix(use="cutmix"))
 
 @pytest.mark.parametrize(
     ("min_scale", "mean_area", "whole"),
-    [(0.99, 0.998, 0.71), (0.95, 0.978, 0.33), (0.90, 0.942, 0.11), (0.80, 0.868, 0.008), (0.5, 0.693, 0), (0.08, 0.480, 0)],
+    [
+        (0.99, 0.998, 0.71),
+        (0.95, 0.978, 0.33),
+        (0.90, 0.942, 0.11),
+        (0.80, 0.868, 0.008),
+        (0.50, 0.693, 0),
+        (0.08, 0.480, 0),
+    ],
 )
 def test_accepted_areas_follow_the_published_table(min_scale: float, mean_area: float, whole: float) -> None:
     boxes = views.resized_crop_boxes(KEY.child(str(min_scale)), 20_000, 224, 224, min_scale)
@@ -31,7 +39,13 @@ def test_accepted_areas_follow_the_published_table(min_scale: float, mean_area: 
 
 @pytest.mark.parametrize(
     ("height", "width", "scale"),
-    [(224, 224, (0.08, 1.0)), (64, 64, (0.95, 1.0)), (60, 300, (0.9, 1.0)), (300, 60, (0.9, 1.0)), (90, 100, (0.5, 0.6))],
+    [
+        (224, 224, (0.08, 1.0)),
+        (64, 64, (0.95, 1.0)),
+        (60, 300, (0.9, 1.0)),
+        (300, 60, (0.9, 1.0)),
+        (90, 100, (0.5, 0.6)),
+    ],
 )
 def test_boxes_are_those_of_torchvision_given_the_same_draws(
     height: int, width: int, scale: tuple[float, float], monkeypatch: pytest.MonkeyPatch
@@ -101,6 +115,13 @@ def test_lambda_is_beta_distributed(alpha: float) -> None:
 def test_draws_are_a_function_of_the_key() -> None:
     one, same, other = (views.draw(Key((1, "v", n)), 20, 32, 32, 32, MIXED) for n in (0, 0, 1))
     assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
+def test_drawn_records_have_golden_bytes() -> None:
+    records = views.draw(Key((0, "golden")), 64, 224, 224, 224, MIXED)
+    assert hashlib.sha256(records.tobytes()).hexdigest() == (
+        "f79650145029f0f334d1f8bf4b08b031edaabdb9b6e4460e7caccb03791b5d0c"
+    )
 
 
 def test_sides_that_do_not_fit_a_record_are_refused() -> None:

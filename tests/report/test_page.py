@@ -141,7 +141,7 @@ def test_odd_numbers_do_not_break_a_chart():
                 "negative": Term([0, 1], [-1.0, 5.0], [-2.0, 4.0], [0.0, 6.0]), "one": Term([5], [2.0]),
                 "wide": Term([0, 1], [1e-12, 1e9]), "narrow": Term([0, 1], [1.0, 1.001]),
             },
-            curves=[Curve("random", "soft", "s", 0, [1, 2, 3], [None, 0.5, None]), Curve("full", "soft", "s", 0, [], [])],
+            curves=[Curve("random", "soft", "s", 0, [1, 2], [None, 0.5]), Curve("full", "soft", "s", 0, [], [])],
             stage_seconds={"pack": 0.0}, worker_seconds=[WorkerLane("pack", "w", [], 0)],
         )
     )  # fmt: skip
@@ -156,6 +156,8 @@ def test_large_pictures_become_thumbnails_and_small_ones_stay_exact():
     noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     large = render(ReportData(run="r", class_rows=[ClassRow("a", [noise] * 50)]))
     assert 'src="data:image/png' in small and 'class="pixel"' in small
+    few = render(ReportData(run="r", classes=1000, ipc=50, class_rows=[ClassRow("a", [noise[:8, :8]] * 10)]))
+    assert "The first 10 of 50 condensed images of 1 of 1,000 classes" in few
     assert large.count("<img") == 10 and "The first 10 of 50" in large and len(large) < 1_000_000
 
 

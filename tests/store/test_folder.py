@@ -76,11 +76,11 @@ def test_names_stay_inside(folder: Folder, name: str) -> None:
         folder.read(name)
 
 
-def test_a_folder_travels_by_its_url_and_local_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_travels_by_its_absolute_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = Folder("runs/x")
     assert folder.url == str(tmp_path / "runs" / "x") and folder.local("a") == tmp_path / "runs" / "x" / "a"
-    assert Folder(f"file://{tmp_path}/runs/x") == folder == pickle.loads(pickle.dumps(folder))
+    assert Folder(f"file://{tmp_path}/runs/x") == folder == pickle.loads(pickle.dumps(folder))  # noqa: S301
     assert Folder("memory://x").local() is None
 
 

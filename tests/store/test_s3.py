@@ -66,7 +66,7 @@ def test_a_data_set_lives_in_a_bucket(bucket: str) -> None:
 
 
 def test_files_in_a_bucket(bucket: str) -> None:
-    folder = pickle.loads(pickle.dumps(Folder(f"{bucket}/run/")))
+    folder = pickle.loads(pickle.dumps(Folder(f"{bucket}/run/")))  # noqa: S301
     assert folder.list() == [] and not folder.exists("a")
     folder.write("parts/a.bin", b"0123456789")
     folder.write("parts/_tmp.bin", b"")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,11 +11,10 @@ from raydc.config.schema import TrainConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.sources.base import Source
-from raydc.teachers.feed import Images, TeacherFeed, ahead, global_batches, shifted, test_batches
+from raydc.teachers.feed import Images, TeacherFeed, ahead, global_batches, shifted, whole_batches
 
 from .real import SIDE, picture, real_source
 
-test_batches.__test__ = False  # type: ignore[attr-defined]
 WHOLE = Views(min_scale=1.0, flip=0.0)
 MIXED = Views(mix=CutMix(use="cutmix"))
 
@@ -111,12 +108,12 @@ def test_a_shift_moves_the_image_over_black() -> None:
 
 def test_test_images_come_whole_and_once(source: Source) -> None:
     images = Images(source, source.validation)
-    parts = [list(test_batches(images, 5, rank=r, world=2)) for r in range(2)]
+    parts = [list(whole_batches(images, 5, rank=r, world=2)) for r in range(2)]
     assert [len(y) for _, y in parts[0]] == [5, 1]
     labels = torch.cat([y for part in parts for _, y in part])
     assert labels.bincount().tolist() == [4, 4, 4]
     x = parts[0][0][0]
-    assert x.shape[1:] == (3, SIDE, SIDE) and 0 <= x.min() and x.max() <= 1
+    assert x.shape[1:] == (3, SIDE, SIDE) and x.min() >= 0 and x.max() <= 1
 
 
 @pytest.mark.parametrize("threads", [1, 3])

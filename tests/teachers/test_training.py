@@ -58,7 +58,7 @@ def test_the_same_training_gives_the_same_bytes(source: Source) -> None:
 
 
 @pytest.mark.parametrize("optimizer", [Sgd(use="sgd", lr=0.05, weight_decay=1e-3), AdamW(use="adamw", lr=1e-3)])
-@pytest.mark.parametrize("arch", [ARCH, Arch(use="torchvision", name="mobilenet_v3_small", options={"dropout": 0.3})])
+@pytest.mark.parametrize("arch", [ARCH, Arch(name="test_efficientnet", options={"drop_rate": 0.3})])
 def test_a_resumed_training_ends_with_the_same_bits(source: Source, optimizer: Optimizer, arch: Arch) -> None:
     recipe = config(optimizer, 3 if arch != ARCH else 4, arch)
     whole = train_teacher(recipe, source, Key((0,)))

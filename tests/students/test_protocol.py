@@ -1,0 +1,131 @@
+"""The protocol: equal steps, paired students, resumable trainings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from toys import build
+
+from raydc.config.components import AdamW, CutMix, Views
+from raydc.config.schema import Arch, DataConfig, EvaluateConfig, Normalize, StudentConfig
+from raydc.errors import DataError
+from raydc.keys import Key
+from raydc.sources.base import Source, open_source
+from raydc.sources.condensed import CondensedDataset
+from raydc.students.feed import RealImages
+from raydc.students.protocol import StudentJob, length, student_jobs, train_student
+from raydc.teachers.feed import Images
+from raydc.teachers.training import Training
+
+SIDE = 16
+STUDENT = StudentConfig(name="conv", arch=Arch(use="small", name="convnet", options={"width": 4, "depth": 2}))
+
+
+def protocol(**more: object) -> EvaluateConfig:
+    return EvaluateConfig(**{"students": [STUDENT], "epochs": 4, "batch": 6, "test_every": 2} | more)
+
+
+def job(data: str = "condensed", labels: str = "soft", seed: int = 0) -> StudentJob:
+    return StudentJob(data=data, labels=labels, student=STUDENT, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> CondensedDataset:
+    return CondensedDataset(build(str(tmp_path_factory.mktemp("toy") / "d")).folder.url)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Source:
+    pytest.importorskip("sklearn")
+    return open_source(DataConfig(use="digits", image_size=SIDE, subset=["0", "1", "7"]), Key((0,)))
+
+
+def student(one: StudentJob, data: object, digits: Source, config: EvaluateConfig, **more: object) -> Training:
+    tests = Images(digits, digits.validation)
+    return train_student(one, data, tests, config, Key((0,)), classes=3, image_size=SIDE, **more)
+
+
+def test_every_student_is_a_job_with_a_name_of_its_own() -> None:
+    other = StudentConfig(name="net", arch=Arch(use="small", name="resnet"))
+    config = protocol(seeds=[0, 1], students=[STUDENT, other])
+    jobs = student_jobs(config)
+    assert len(jobs) == len({j.name for j in jobs}) == 2 * 2 * 2 * 2
+    assert [j.seed for j in jobs] == [0] * 8 + [1] * 8
+    assert jobs[0].name.startswith("condensed-soft-conv-s0-")
+    assert StudentJob.model_validate_json(jobs[0].model_dump_json()).name == jobs[0].name
+    wider = STUDENT.model_copy(update={"arch": Arch(use="small", name="convnet")})
+    assert job().model_copy(update={"student": wider}).name != job().name
+
+
+def test_other_data_sets_get_as_many_steps_as_the_condensed_one() -> None:
+    config = protocol(epochs=300, batch=50, test_every=10)
+    same = length(config, 100, 100)
+    assert (same.epochs, same.steps, same.span, same.test_every) == (300, 600, 300.0, 10)
+    full = length(config, 1400, 100)
+    assert full.steps == 600 and full.epochs == 22 and full.span == pytest.approx(600 / 28) and full.test_every == 1
+    tiny = length(config, 10, 100)
+    assert (tiny.epochs, tiny.steps, tiny.test_every) == (600, 600, 20)
+
+
+def test_a_larger_data_set_stops_within_its_last_epoch(toy: CondensedDataset, digits: Source) -> None:
+    full = RealImages(Images(digits, digits.train))
+    training = student(job("full", "hard"), full, digits, protocol(epochs=50), reference=len(toy))
+    records = list(training)
+    steps = 50 * 3
+    assert training.result()["steps"] == records[-1].steps == steps
+    assert records[0].steps == -(-len(full) // 6)
+    assert len(records) == -(-steps // records[0].steps)
+    assert records[-1].top1 is not None and records[-1].top1 > 0.8
+
+
+@pytest.mark.parametrize("labels", ["soft", "hard"])
+def test_a_resumed_student_ends_with_the_same_bits(toy: CondensedDataset, digits: Source, labels: str) -> None:
+    config = protocol(optimizer=AdamW(use="adamw", lr=1e-3, weight_decay=0.01), lr_zeta=2.0)
+    norm = Normalize(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    whole = student(job(labels=labels), toy, digits, config, normalize=norm)
+    records = list(whole)
+    assert [r.top1 is not None for r in records] == [False, True, False, True]
+    assert [r.lr for r in records] == pytest.approx([1e-3 * (1 + np.cos(np.pi * e / 8)) / 2 for e in range(4)])
+    cut = student(job(labels=labels), toy, digits, config, normalize=norm)
+    for record in cut:
+        if record.epoch == 3:
+            break
+    torch.manual_seed(9)
+    resumed = student(job(labels=labels), toy, digits, config, normalize=norm, state=cut.state())
+    assert [r.epoch for r in resumed] == [4]
+    assert resumed.state() == whole.state()
+    assert resumed.result() == whole.result()
+
+
+def test_students_of_a_seed_start_from_the_same_weights(toy: CondensedDataset, digits: Source) -> None:
+    def first(one: StudentJob) -> torch.Tensor:
+        return student(one, toy, digits, protocol()).fit.network.head.weight.detach()
+
+    assert torch.equal(first(job()), first(job("random", "hard")))
+    assert not torch.equal(first(job()), first(job(seed=1)))
+
+
+def test_last_and_best_are_told_apart(toy: CondensedDataset, digits: Source) -> None:
+    training = student(job(), toy, digits, protocol(epochs=6, test_every=1))
+    records = list(training)
+    result = training.result()
+    assert result["top1_last"] == records[-1].top1
+    assert result["top1_best"] == max(r.top1 for r in records)
+    assert result["top5_last"] == 1.0
+    assert "wall_s" not in result and training.seconds > 0
+
+
+def test_a_student_learns_digits_from_mixed_views(digits: Source) -> None:
+    images = Images(digits, digits.train)
+    config = protocol(epochs=6, batch=32, test_every=6)
+    views = Views(min_scale=0.7, flip=0.0, mix=CutMix(use="cutmix"))
+    training = student(job("full", "hard"), RealImages(images), digits, config, views=views)
+    list(training)
+    assert training.result()["top1_last"] > 0.8
+
+
+def test_one_image_is_not_a_data_set(tmp_path_factory: pytest.TempPathFactory, digits: Source) -> None:
+    one = CondensedDataset(build(str(tmp_path_factory.mktemp("one") / "d"), shards=(1,)).folder.url)
+    with pytest.raises(DataError, match="has 1 images to learn from"):
+        student(job(), one, digits, protocol())
