@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raydc.errors import INTERRUPTED, RaydcError
+from raydc.errors import INTERRUPTED, ConfigError, RaydcError
 
 app = typer.Typer(
     name="raydc",
@@ -21,7 +21,9 @@ app = typer.Typer(
 )
 
 Config = Annotated[str, typer.Argument(help="A run's YAML, or the folder of a run.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value: synthesize.steps=500")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value: synthesize.steps=500")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Dataset = Annotated[str, typer.Argument(help="URL of a condensed data set.")]
 
@@ -42,6 +44,10 @@ def _go(target: str, overrides: list[str] | None, stages: tuple[str, ...] | None
     from raydc.engine.session import go
 
     go(_config(target, overrides), stages)
+
+
+USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What bad usage raises: click's class, or that of the copy of click that newer typers carry."""
 
 
 @app.command()
@@ -104,13 +110,12 @@ def plan(
 @app.command()
 def status(run: Annotated[str, typer.Argument(help="The folder of a run.")], as_json: Json = False) -> None:
     """Say how far a run is, from any machine that can read its folder."""
-    from dataclasses import asdict
-
-    from raydc.report.status import describe, read_status
+    from raydc.report.describe import describe
+    from raydc.report.status import read_status
     from raydc.store.folder import Folder
 
     found = read_status(Folder(run))
-    typer.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(describe(found)))
+    typer.echo(json.dumps(found.as_json(), indent=1) if as_json else "\n".join(describe(found)))
 
 
 @app.command()
@@ -153,20 +158,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _guarded(call: Callable[[], Any]) -> int:
-    import click
-
     try:
-        call()
+        if call() == INTERRUPTED:  # typer returns an exit code where a KeyboardInterrupt was raised
+            raise KeyboardInterrupt
         return 0
     except RaydcError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         return error.exit_code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except USAGE as error:
+        error.show()  # type: ignore[attr-defined]
+        return ConfigError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
         typer.secho("interrupted; the same command goes on where this one stopped", fg="yellow", err=True)
         return INTERRUPTED
 

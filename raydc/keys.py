@@ -15,6 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def _part(part: str | int) -> str:
+    """A part of a path in words: its kind, so that 1 is not "1", and its own slashes told from those between parts."""
+    return f"{type(part).__name__[0]}:{str(part).replace('%', '%25').replace('/', '%2F')}"
+
+
 @dataclass(frozen=True)
 class Key:
     """A path of strings and integers that names one draw."""
@@ -26,8 +31,7 @@ class Key:
         return Key(self.path + parts)
 
     def _bits(self, count: int) -> np.ndarray:
-        digest = hashlib.sha256("/".join(f"{type(p).__name__[0]}:{p}" for p in self.path).encode()).digest()
-        seed = np.frombuffer(digest[:16], dtype="<u8")
+        seed = np.frombuffer(hashlib.sha256("/".join(map(_part, self.path)).encode()).digest()[:16], dtype="<u8")
         return np.random.Philox(key=seed).random_raw(count)
 
     def uniform(self, *shape: int) -> np.ndarray:

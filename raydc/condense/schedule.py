@@ -27,5 +27,6 @@ def anneal(value: float | Anneal, step: int, steps: int) -> float:
     span = value.milestone * steps
     if step >= span:
         return value.end
-    left = {"cosine": 0.5 * (1.0 + math.cos(math.pi * step / span)), "linear": 1.0 - step / span, "step": 1.0}[value.shape]
+    shapes = {"cosine": 0.5 * (1.0 + math.cos(math.pi * step / span)), "linear": 1.0 - step / span, "step": 1.0}
+    left = shapes[value.shape]
     return value.end + (value.start - value.end) * left

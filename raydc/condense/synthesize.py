@@ -82,7 +82,9 @@ class Synthesis:
         with tapped(self.network) as taps:
             view = augment(self.x, config.augment, self.key.child("step", t), t, config.steps)
             logits = self.pick(self.network(view))
-            terms = {c.use: DISCREPANCIES[c.use](c, logits, self.labels, taps) for c in self.terms}
+            terms: dict[str, torch.Tensor] = {}
+            for c in self.terms:
+                terms[c.use] = DISCREPANCIES[c.use](c, logits, self.labels, taps)
         torch.stack([c.weight * terms[c.use] for c in self.terms]).sum().backward()
         self.adam.step()
         if config.clamp:
@@ -109,12 +111,13 @@ class Synthesis:
         return self.space.to_uint8(self.x)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything the next step depends on: pixels, Adam's moments, the step count, and the history so far."""
-        moments = self.adam.state[self.x]
+        """A copy of what the next step depends on: pixels, Adam's moments, the step count; and the history so far."""
+        x = self.x.detach()
+        moments = self.adam.state.get(self.x) or {"exp_avg": torch.zeros_like(x), "exp_avg_sq": torch.zeros_like(x)}
         return {
-            "x": self.x.detach(),
-            "exp_avg": moments["exp_avg"],
-            "exp_avg_sq": moments["exp_avg_sq"],
+            "x": x.clone(),
+            "exp_avg": moments["exp_avg"].clone(),
+            "exp_avg_sq": moments["exp_avg_sq"].clone(),
             "done": torch.tensor(self.done),
             "history_steps": torch.tensor(self.history.steps),
             **{f"history.{k}": torch.tensor([float(v) for v in vs]) for k, vs in self.history.terms.items()},
@@ -137,7 +140,7 @@ class Synthesis:
 
 
 def snapshot_steps(steps: int, count: int) -> list[int]:
-    """The steps to keep a picture of: the start, then ``count`` steps spaced evenly on a log scale, the last included."""
+    """The steps to keep a picture of: the start, then ``count`` of them, evenly on a log scale, the last included."""
     if count == 0 or steps == 0:
         return [0] if count else []
     exponents = [i / max(1, count - 1) for i in range(count)] if count > 1 else [1.0]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Strict(BaseModel):
     """A frozen record that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class Anneal(Strict):
@@ -29,6 +29,13 @@ class Anneal(Strict):
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""The factor of a running average."""
+
+
+def _check_ratio(ratio: tuple[float, float]) -> None:
+    if not 0 < ratio[0] <= ratio[1]:
+        raise ValueError(f"ratio is {list(ratio)}; expected two positive numbers, the smaller first")
 
 
 # ---- initialize: where the first pixels come from --------------------------------------------------------------
@@ -63,8 +70,7 @@ class ResizedCrop(Strict):
             for name, value in (("from", self.min_scale.start), ("to", self.min_scale.end)):
                 if not 0 < value <= 1:
                     raise ValueError(f"min_scale.{name} is {value}; a crop scale is a fraction of the area in (0, 1]")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio is {list(self.ratio)}; expected two positive numbers, the smaller first")
+        _check_ratio(self.ratio)
         return self
 
 
@@ -118,7 +124,7 @@ class PixelAdam(Strict):
 
     use: Literal["adam"] = "adam"
     lr: float = Field(gt=0)
-    betas: tuple[Probability, Probability] = (0.5, 0.9)
+    betas: tuple[Decay, Decay] = (0.5, 0.9)
     eps: float = Field(1e-8, gt=0)
 
 
@@ -127,7 +133,7 @@ class Sgd(Strict):
 
     use: Literal["sgd"]
     lr: float = Field(gt=0)
-    momentum: Probability = 0.9
+    momentum: Decay = 0.9
     weight_decay: float = Field(0.0, ge=0)
 
 
@@ -163,4 +169,5 @@ class Views(Strict):
     def _ranges(self) -> Views:
         if self.min_scale > self.max_scale:
             raise ValueError(f"min_scale {self.min_scale} is greater than max_scale {self.max_scale}")
+        _check_ratio(self.ratio)
         return self

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from raydc.config.mistakes import explain
 from raydc.config.schema import RunConfig
-from raydc.errors import ConfigError, nearest
+from raydc.errors import ConfigError
 
 MAX_EXTENDS = 2
 """A run extends a method, which may extend its parent; deeper chains hide where a value comes from."""
@@ -25,8 +25,8 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
         ConfigError: with every mistake of the file, one a line.
     """
     tree = _read(Path(path), MAX_EXTENDS)
-    for override in overrides or []:
-        _override(tree, override)
+    for text in overrides or []:
+        _override(tree, text)
     return validate(tree, str(path))
 
 
@@ -35,9 +35,9 @@ def validate(tree: dict[str, Any], origin: str) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(dict(e)) for e in error.errors()]
-        plural = "s" if len(lines) > 1 else ""
-        raise ConfigError(f"{origin}: {len(lines)} mistake{plural}\n" + "\n".join(f"  {line}" for line in lines)) from None
+        lines = explain(error, tree)
+        head = f"{origin}: {len(lines)} mistake{'s' if len(lines) > 1 else ''}"
+        raise ConfigError("\n  ".join([head, *lines])) from None
 
 
 def override(run: RunConfig, overrides: list[str]) -> RunConfig:
@@ -66,21 +66,24 @@ def digest(tree: Any) -> str:
 def differences(one: Any, other: Any, path: str = "") -> list[str]:
     """The dotted paths at which two trees differ, with both values."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return [d for k in sorted({*one, *other}) for d in differences(one.get(k), other.get(k), f"{path}.{k}".lstrip("."))]
+        keys = sorted({*one, *other})
+        return [d for k in keys for d in differences(one.get(k), other.get(k), f"{path}.{k}".lstrip("."))]
     return [] if one == other else [f"{path}: {json.dumps(one)} -> {json.dumps(other)}"]
 
 
 def _read(path: Path, hops: int) -> dict[str, Any]:
     try:
-        text = path.read_text()
-    except OSError as error:
-        raise ConfigError(f"cannot read config '{path}': {error.strerror or error}. Give the path of a YAML file") from None
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ConfigError(f"cannot read config '{path}': {reason}. Give the path of a YAML file") from None
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds {type(tree).__name__}, expected a mapping of keys such as 'name', 'data', 'synthesize'")
+        found = type(tree).__name__
+        raise ConfigError(f"{path} holds {found}, expected a mapping of keys such as 'name', 'data', 'synthesize'")
     return _extend(tree, path, hops)
 
 
@@ -91,7 +94,7 @@ def _extend(tree: dict[str, Any], path: Path, hops: int) -> dict[str, Any]:
     if parent is None:
         return own
     if hops == 0:
-        raise ConfigError(f"{path} extends '{parent}', the {MAX_EXTENDS + 1}rd file of a chain; at most {MAX_EXTENDS} are followed")
+        raise ConfigError(f"{path} extends '{parent}': a chain of more than {MAX_EXTENDS} parents is not followed")
     return merge(_read(path.parent / str(parent), hops - 1), own)
 
 
@@ -100,8 +103,10 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        same_kind = isinstance(old, dict) and isinstance(value, dict) and value.get("use", old.get("use")) == old.get("use")
-        merged[key] = merge(old, value) if isinstance(old, dict) and same_kind else value
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("use", old.get("use")) == old.get("use"):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -112,8 +117,10 @@ def _override(tree: dict[str, Any], text: str) -> None:
     node: Any = tree
     *parents, last = key.strip().split(".")
     for part in parents:
-        node = node[int(part)] if isinstance(node, list) and part.isdigit() and int(part) < len(node) else (
-            node.setdefault(part, {}) if isinstance(node, dict) else None)
+        if isinstance(node, list):
+            node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
+        else:
+            node = node.setdefault(part, {})
         if not isinstance(node, (dict, list)):
             raise ConfigError(f"--set {text!r}: '{part}' is not a section")
     try:
@@ -126,47 +133,3 @@ def _override(tree: dict[str, Any], text: str) -> None:
         node[int(last)] = parsed
     else:
         node[last] = parsed
-
-
-def _explain(error: dict[str, Any]) -> str:
-    """One line for one mistake: where, what was found, what was expected."""
-    path = ".".join(str(p) for p in error["loc"])
-    found, kind = error.get("input"), error["type"]
-    if kind == "extra_forbidden":
-        known = _known_keys(error["loc"])
-        return f"{path}: unknown key{nearest(str(error['loc'][-1]), known)}" + (f" (known: {', '.join(known)})" if known else "")
-    if kind == "missing":
-        return f"{path}: missing, and it has no default"
-    if kind == "union_tag_invalid":
-        tags = error["ctx"]["expected_tags"].replace("'", "").split(", ")
-        tag = error["ctx"]["tag"]
-        return f"{path}.use: '{tag}' is not known{nearest(tag, tags)} (known: {', '.join(tags)})"
-    message = error["msg"].removeprefix("Value error, ")
-    if kind == "value_error" and isinstance(found, dict):
-        return f"{path or 'config'}: {message}"
-    return f"{path or 'config'}: {message}, found {found!r}"
-
-
-def _known_keys(loc: tuple[Any, ...]) -> list[str]:
-    """The valid keys beside the unknown one at ``loc``, found by walking the schema."""
-    models: list[Any] = [RunConfig]
-    for part in loc[:-1]:
-        if isinstance(part, int):
-            continue
-        step = [f.annotation for m in models for n, f in m.model_fields.items() if part in (n, f.alias)]
-        inner = [x for a in step for x in _models(a)]
-        models = inner or [m for m in models if part in _tags(m)] or models
-    return sorted({f.alias or n for m in models for n, f in m.model_fields.items()})
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (list, tuple, Union, UnionType, Annotated):
-        return [m for a in get_args(annotation) for m in _models(a)]
-    return []
-
-
-def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    use = model.model_fields.get("use")
-    return (*(get_args(use.annotation) if use else ()), model.__name__)

@@ -10,11 +10,9 @@ from raydc.config.components import (
     AdamW,
     Augment,
     Discrepancy,
-    Flip,
     Initialize,
     Optimizer,
     PixelAdam,
-    ResizedCrop,
     Strict,
     Views,
 )
@@ -108,7 +106,7 @@ class TeacherConfig(Strict):
     arch: Arch
     normalize: Normalize = Normalize()
     weights: str | None = None
-    """URL of a state dict (safetensors, or a torch file without code); ``package:NAME/PATH`` for a file of a package."""
+    """URL of a state dict (safetensors, or a torch file without code); ``package:NAME/PATH``: a file of a package."""
     keys: Literal["by_name", "by_order"] = "by_name"
     """How tensors of ``weights`` are matched; ``by_order`` takes them in order and demands equal shapes."""
     classes: str | list[str] | None = None
@@ -168,6 +166,9 @@ class SynthesizeConfig(Strict):
 
     @model_validator(mode="after")
     def _possible(self) -> SynthesizeConfig:
+        terms = [term.use for term in self.objective]
+        if len(set(terms)) < len(terms):
+            raise ValueError(f"objective terms must differ, found {terms}")
         if self.steps > 0 and not any(term.weight > 0 for term in self.objective):
             raise ValueError("steps > 0 needs at least one objective term with weight > 0; use steps: 0 to only select")
         return self
@@ -258,14 +259,16 @@ class RunConfig(Strict):
         problems = []
         real = self.data.use != "none"
         teachers = [t.name for t in self.squeeze.teachers]
-        for section, wanted in (("synthesize", self.synthesize.teacher), ("relabel", self.relabel and self.relabel.teacher)):
+        labeller = self.relabel.teacher if self.relabel else None
+        for section, wanted in (("synthesize", self.synthesize.teacher), ("relabel", labeller)):
             if wanted is not None and wanted not in teachers:
                 problems.append(f"{section}.teacher is '{wanted}', but squeeze.teachers are {teachers}")
         if not real:
             problems += [f"data.use is 'none', but squeeze.teachers.{t.name} is to be trained on it"
                          for t in self.squeeze.teachers if t.train]
             if self.synthesize.initialize.use != "noise":
-                problems.append(f"data.use is 'none', so synthesize.initialize cannot be '{self.synthesize.initialize.use}'")
+                start = self.synthesize.initialize.use
+                problems.append(f"data.use is 'none', so synthesize.initialize cannot be '{start}'")
             if self.evaluate.students:
                 problems.append("data.use is 'none': students cannot be tested; set evaluate.students to []")
         if self.relabel is None and self.evaluate.students and "soft" in self.evaluate.labels:
@@ -278,6 +281,3 @@ class RunConfig(Strict):
     def folder(self) -> str:
         """The run folder's URL."""
         return self.output or f"runs/{self.name}"
-
-
-__all__ = ["Flip", "ResizedCrop", "RunConfig"]

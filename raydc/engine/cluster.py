@@ -35,7 +35,8 @@ def cluster() -> Iterator[None]:
         else:
             _start_local()
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"no Ray cluster at {address or 'local'}: {error}. Check RAY_ADDRESS and RAY_AUTH_MODE") from None
+        where = address or "local"
+        raise ClusterError(f"no Ray cluster at {where}: {error}. Check RAY_ADDRESS and RAY_AUTH_MODE") from None
     try:
         yield
     finally:

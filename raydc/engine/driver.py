@@ -40,7 +40,8 @@ class Driver:
         found = open_source(self.run.config.data, self.run.key.child("holdout"))
         if found.held_out:
             count = len(found.validation)
-            self.emit("note", text=f"no validation split given: {count} of {count + len(found.train)} training images are held out")
+            total = count + len(found.train)
+            self.emit("note", text=f"no validation split given: {count} of {total} training images are held out")
         return found
 
     @property
@@ -108,7 +109,8 @@ class Driver:
         return ", ".join(f"{sum(len(b.entries) for b in bs)} {d}" for d, bs in self.blocks.items())
 
     def _pack(self) -> str:
-        self._start(len(self.datasets), sum(self.run.dataset(d).exists("raydc.json") for d in self.datasets), "data set")
+        already = sum(self.run.dataset(d).exists("raydc.json") for d in self.datasets)
+        self._start(len(self.datasets), already, "data set")
         for dataset, blocks in self.blocks.items():
             pack.pack(self.run, dataset, [b.id for b in blocks], self.classes, self.emit)
             self.emit("unit_done", unit=dataset, seconds=0.0, worker="driver", image_steps=0)
@@ -132,7 +134,8 @@ class Driver:
 
     def _report(self) -> str:
         self._start(1, 0, "page")
-        write_report(self.run.folder.child("report"), showcase(self.run, self.classes, self.images, self.blocks["condensed"]))
+        shown = showcase(self.run, self.classes, self.images, self.blocks["condensed"])
+        write_report(self.run.folder, shown)
         return "report/index.html"
 
 

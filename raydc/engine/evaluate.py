@@ -26,7 +26,7 @@ from raydc.teachers.teacher import Teacher
 from raydc.teachers.training import Training
 
 SAVE_SECONDS = 30.0
-"""Least time between two checkpoints of a student: what a killed worker loses at most, or one epoch if that is longer."""
+"""Least time between two checkpoints of a student: what a killed worker loses, or one epoch if that is longer."""
 
 
 def protocol_digest(config: RunConfig) -> str:

@@ -38,7 +38,8 @@ def label_space(config: RunConfig) -> list[str]:
     """
     if config.data.classes is None:
         raise ConfigError(
-            "the classes of this data set are known only from its files; `plan` needs data.classes: a list, a file or a count"
+            "the classes of this data set are known only from its files; `plan` needs data.classes: "
+            "a list, a file or a count"
         )
     classes = class_list(config.data.classes)
     return [classes[c] for c in select(config.data.subset, classes, "data.subset")]
@@ -98,6 +99,7 @@ def methods(folder: Path) -> str:
         parent = tree.pop("extends", None)
         if parent:
             base = yaml.safe_load((file.parent / parent).read_text())
-            changed = [d for section in tree for d in differences(base.get(section, {}), {**base.get(section, {}), **tree[section]}, section)]
+            merged = {k: {**base.get(k, {}), **v} for k, v in tree.items()}
+            changed = [d for k, v in merged.items() for d in differences(base.get(k, {}), v, k)]
             lines += [f"  differs from {Path(parent).stem} in", *(f"    {d}" for d in changed)]
     return "\n".join(lines)

@@ -47,7 +47,9 @@ def rows_of(run: Run, dataset: str, ids: list[str]) -> list[Row]:
 
 
 @ray.remote
-def pack_shard(run: Run, dataset: str, number: int, first_key: int, rows: list[Row], classes: list[str]) -> dict[str, Any]:
+def pack_shard(
+    run: Run, dataset: str, number: int, first_key: int, rows: list[Row], classes: list[str]
+) -> dict[str, Any]:
     """Write one image shard and return its entry of the manifest."""
     by_part = defaultdict(list)
     for place, row in enumerate(rows):
@@ -84,7 +86,8 @@ def pack(run: Run, dataset: str, ids: list[str], classes: list[str], emit: Calla
     missing = set(ids) - done(run.blocks(dataset))
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(ids)} blocks of '{dataset}' have no marker (first: {min(missing)}). Run `raydc synthesize` first"
+            f"{len(missing)} of {len(ids)} blocks of '{dataset}' have no marker (first: {min(missing)}). "
+            "Run `raydc synthesize` first"
         )
     rows = rows_of(run, dataset, ids)
     order = run.key.child("pack", dataset).permutation(len(rows))
@@ -141,8 +144,9 @@ def images_info(run: Run, count: int, files: list[ImageFile]) -> Images:
 
 def card(config: RunConfig, dataset: str, count: int, classes: int) -> str:
     """What the data set's README says above its technical part."""
+    name, method = config.data.name, config.method.title or config.method.name
     what = {
-        "condensed": f"{count} images condensed from `{config.data.name}` by {config.method.title or config.method.name}",
-        "random": f"A control: {count} real images of `{config.data.name}`, drawn at random, as many a class as the condensed set",
+        "condensed": f"{count} images condensed from `{name}` by {method}",
+        "random": f"A control: {count} real images of `{name}`, drawn at random, as many a class as the condensed set",
     }[dataset]
     return f"# {config.name}: {dataset}\n\n{what}, {classes} classes, made by raydc.\n"

@@ -127,7 +127,8 @@ class Pool(Generic[U]):
             if isinstance(cause, RaydcError):
                 raise cause from None
             if self.boot_failures >= BOOT_FAILURES:
-                raise ClusterError(f"{BOOT_FAILURES} workers in a row failed to start; the last one said: {cause}") from error
+                said = f"{BOOT_FAILURES} workers in a row failed to start; the last one said: {cause}"
+                raise ClusterError(said) from error
             return
         self.boot_failures = 0
         self.idle.append(worker)

@@ -7,6 +7,7 @@ label shard. Labels are made of what a reader will decode, never of the tensors 
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -100,7 +101,7 @@ class Labeler:
                 keys_sha256=image_file.keys_sha256,
             )
             files.append(file.model_dump())
-        worker = ray.get_runtime_context().get_actor_id()[:8]
+        worker = (ray.get_runtime_context().get_actor_id() or "")[:8]
         meta = {"began": began, "seconds": time.time() - began, "worker": worker, "image_steps": len(images) * views}
         receipt_of_shard = {"files": files, "count": len(images), "fidelity": measured, "meta": meta}
         self.run.work("relabel", name).write_json(f"{unit(dataset, shard)}.json", receipt_of_shard)
@@ -171,6 +172,7 @@ def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
     # A spot drought or one long shard must not fail the job: without this Ray Data gives up after 30 quiet minutes.
     context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of its plans; errors arrive as exceptions
     actors = max(1, min(engine.workers, len(rows)))
     ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         Labeler,
@@ -193,7 +195,8 @@ def label_set(run: Run, dataset: str) -> LabelSet:
     receipts = [run.work("relabel", config.name).read_json(f"{unit(dataset, s)}.json") for s in range(shards)]
     total = sum(r["count"] for r in receipts)
     measured = {
-        name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in receipts) / total} for name in receipts[0]["fidelity"]
+        name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in receipts) / total}
+        for name in receipts[0]["fidelity"]
     }
     return LabelSet(
         views=config.views,

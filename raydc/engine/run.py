@@ -18,8 +18,6 @@ from raydc.keys import Key
 from raydc.store.folder import Folder
 
 
-
-
 @dataclass(frozen=True)
 class Run:
     """A run's config and its folder; small, and sent to every worker.
@@ -76,7 +74,8 @@ def open_run(config: RunConfig) -> Run:
         old = read_run(url)
         changed = differences(identity(old.config), identity(config))
         if changed:
-            shown = "\n".join(f"  {line}" for line in changed[:10]) + (f"\n  and {len(changed) - 10} more" if len(changed) > 10 else "")
+            shown = "\n".join(f"  {line}" for line in changed[:10])
+            shown += f"\n  and {len(changed) - 10} more" if len(changed) > 10 else ""
             raise ConfigError(
                 f"run folder {url} was made by another config; these values differ (there -> here):\n{shown}\n"
                 "Choose another 'output', or remove the folder to start again"
@@ -112,8 +111,9 @@ def environment() -> dict[str, Any]:
 
 def _commit() -> str:
     here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
     try:
-        found = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    return found.stdout.strip() if found.returncode == 0 else "unknown"

@@ -14,9 +14,9 @@ from raydc.engine.cluster import cluster
 from raydc.engine.driver import STAGES, Driver
 from raydc.engine.run import environment, open_run
 from raydc.errors import RaydcError
+from raydc.report.console import show_result
 from raydc.report.events import EventLog
 from raydc.report.live import view_for
-from raydc.report.console import show_result
 from raydc.report.status import StatusFile
 
 

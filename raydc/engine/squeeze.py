@@ -73,7 +73,8 @@ def _train(run: Run, config: TeacherConfig, source: list[Any], emit: Callable[..
     def report(name: str) -> None:
         r = progress.read_json(f"{name}.json")
         top1 = f", validation {100 * r['top1']:.1f} % top-1" if r["top1"] is not None else ""
-        emit("progress", text=f"{config.name}: epoch {r['epoch']} of {config.train and config.train.epochs}, loss {r['loss']:.3f}{top1}")
+        epochs = config.train and config.train.epochs
+        emit("progress", text=f"{config.name}: epoch {r['epoch']} of {epochs}, loss {r['loss']:.3f}{top1}")
 
     with watched(progress, done(progress), report):
         loop_config = {"run": run, "teacher": config, "source": source}

@@ -30,7 +30,8 @@ def recipe(run: Run, dataset: str) -> Recipe:
 def blocks_of(run: Run, classes: list[str]) -> list[Block]:
     """The canonical blocks of the product, and so of its random control."""
     synth = run.config.synthesize
-    return GROUPS[synth.blocks.group](select(synth.classes, classes, "synthesize.classes"), synth.ipc, synth.blocks.size)
+    picked = select(synth.classes, classes, "synthesize.classes")
+    return GROUPS[synth.blocks.group](picked, synth.ipc, synth.blocks.size)
 
 
 def check_counts(run: Run, blocks: list[Block], made: Recipe, classes: list[str], source: Source | None) -> None:
@@ -47,8 +48,9 @@ def check_counts(run: Run, blocks: list[Block], made: Recipe, classes: list[str]
     if short:
         named = ", ".join(f"'{classes[c]}' has {counts[c]}" for c in short[:5]) + (", ..." if len(short) > 5 else "")
         raise DataError(
-            f"{made.dataset}: {ipc} different real images a class are asked for, but {len(short)} of {len(classes)} classes have "
-            f"fewer training images ({named}). Lower synthesize.ipc, or leave 'random' out of evaluate.data and start from noise"
+            f"{made.dataset}: {ipc} different real images a class are asked for, but {len(short)} of {len(classes)} "
+            f"classes have fewer training images ({named}). Lower synthesize.ipc, or leave 'random' out of "
+            "evaluate.data and start from noise"
         )
 
 
@@ -82,6 +84,6 @@ def synthesize(run: Run, blocks: dict[str, list[Block]], source: list[Any], emit
         classes = [c for c, _ in next(w for w in todo if w.id == name).block.entries]
         kind = DataError if all(isinstance(c, DataError) for c in failed.values()) else ClusterError
         raise kind(
-            f"{len(failed)} of {len(todo)} blocks failed, the others are done. First: run {run.config.name}, block {name}, "
-            f"classes {classes[:5]}{'...' if len(classes) > 5 else ''}: {type(cause).__name__}: {cause}"
+            f"{len(failed)} of {len(todo)} blocks failed, the others are done. First: run {run.config.name}, "
+            f"block {name}, classes {classes[:5]}{'...' if len(classes) > 5 else ''}: {type(cause).__name__}: {cause}"
         )

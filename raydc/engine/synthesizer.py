@@ -135,7 +135,7 @@ class Synthesizer:
         meta = {
             "began": began,
             "seconds": time.time() - began,
-            "worker": ray.get_runtime_context().get_actor_id()[:8],
+            "worker": (ray.get_runtime_context().get_actor_id() or "")[:8],
             "image_steps": made.pop("steps_taken") * len(work.block.entries),
         }
         self.job.blocks(work.dataset).write_json(f"{work.block.id}.json", {**made, "meta": meta})
@@ -196,8 +196,8 @@ class InFlight:
             bad = [step for step, value in zip(history["steps"], values, strict=True) if not math.isfinite(value)]
             if bad:
                 raise DataError(
-                    f"block {self.block.id} diverged: synthesize.objective term {term} is not finite from step {bad[0]} on. "
-                    "Lower synthesize.optimizer.lr or the term's weight"
+                    f"block {self.block.id} diverged: synthesize.objective term {term} is not finite from "
+                    f"step {bad[0]} on. Lower synthesize.optimizer.lr or the term's weight"
                 )
 
     def _commit(self, images: np.ndarray, history: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def across_classes(classes: Sequence[int], ipc: int, size: int) -> list[Block]:
     For each image index one pass over the classes in order, cut every ``size`` classes; the last block of a pass may be
     shorter (SRe2L ``recover/data_synthesis.py``: 100 consecutive classes a batch, passes independent).
     """
-    blocks = []
+    blocks: list[Block] = []
     for index in range(ipc):
         for begin in range(0, len(classes), size):
             entries = tuple((c, index) for c in classes[begin : begin + size])

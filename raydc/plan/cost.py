@@ -67,6 +67,7 @@ def cost(
     per_class, per_row = LABEL_BYTES[run.relabel.codec] if run.relabel else (0, 0)
     label_bytes = images * views * (RECORD_BYTES + per_class * outputs + per_row) if views else 0
     hours = image_steps / rate / gpus / 3600 if rate else None
+    judged = run.evaluate
     return Cost(
         classes=classes,
         images=images,
@@ -79,7 +80,7 @@ def cost(
         image_bytes=round(images * size * size * IMAGE_BYTES_PER_PIXEL[run.pack.format]),
         label_bytes=label_bytes,
         label_shards=-(-images // run.pack.shard_size) if views else 0,
-        students=len(run.evaluate.students) * len(run.evaluate.seeds) * len(run.evaluate.data) * len(run.evaluate.labels),
+        students=len(judged.students) * len(judged.seeds) * len(judged.data) * len(judged.labels),
         synthesis_hours=hours,
         price=hours * gpus * price if hours is not None and price is not None else None,
     )

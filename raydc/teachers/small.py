@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -77,8 +78,11 @@ class ConvNet(nn.Module):
         return self.head(self.features(x).flatten(1))
 
 
-SMALL: dict[str, Callable[..., nn.Module]] = {
-    "resnet": lambda classes, image_size, **options: ResNet(classes, **options),
-    "convnet": ConvNet,
-}
+def _resnet(classes: int, image_size: int, **options: Any) -> nn.Module:
+    return ResNet(classes, **options)
+
+
+_resnet.__doc__ = ResNet.__doc__
+
+SMALL: dict[str, Callable[..., nn.Module]] = {"resnet": _resnet, "convnet": ConvNet}
 """Networks of ``arch: {use: small}``: name to constructor of (classes, image_size, **options)."""

@@ -24,11 +24,12 @@ def bn_statistics(taps: Taps, first_multiplier: float) -> torch.Tensor:
     Raises:
         ValueError: the network has no BatchNorm layer with running statistics.
     """
-    if not taps.means:
-        raise ValueError("bn_statistics needs a teacher with BatchNorm2d layers that keep running statistics; found none")
-    layers = zip(taps.means, taps.variances, taps.running_means, taps.running_vars, strict=True)
+    if not taps.batch:
+        raise ValueError("bn_statistics needs a teacher with BatchNorm2d layers and running statistics; found none")
     distances = [
-        torch.linalg.vector_norm(var - running_var.to(var.dtype)) + torch.linalg.vector_norm(mean - running_mean.to(mean.dtype))
-        for mean, var, running_mean, running_var in layers
+        torch.linalg.vector_norm(var - running_var.to(var.dtype))
+        + torch.linalg.vector_norm(mean - running_mean.to(mean.dtype))
+        for mean, var, running_mean, running_var in taps.pairs()
     ]
-    return first_multiplier * distances[0] + torch.stack(distances[1:]).sum() if len(distances) > 1 else first_multiplier * distances[0]
+    distances[0] = first_multiplier * distances[0]
+    return torch.stack(distances).sum()

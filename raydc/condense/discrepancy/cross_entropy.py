@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 
-
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of logits ``[B, K]`` with labels ``[B]``, a scalar."""
     return F.cross_entropy(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, labels)

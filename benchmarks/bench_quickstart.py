@@ -1,0 +1,163 @@
+"""How long does the quick start take, how much memory does it need, and what comes out?
+
+Runs ``raydc run configs/quickstart.yaml`` in a fresh folder as a user would, watches the memory of its whole process
+tree, and writes one dated record. Memory is the sum of proportional set sizes: workers share the pages of libraries,
+which a sum of resident sizes counts once for each.
+
+    python benchmarks/bench_quickstart.py --repeat 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = "configs/quickstart.yaml"
+SAMPLE_EVERY_S = 1.0
+
+
+def main() -> None:
+    """Run, record, and say where the record lies."""
+    options = arguments()
+    started = datetime.datetime.now(datetime.timezone.utc)
+    load = os.getloadavg()
+    runs = [one_run(options.set) for _ in range(options.repeat)]
+    totals = [r["total_s"] for r in runs]
+    record = {
+        "what": "quick start, every stage, output on a local disk",
+        "started": started.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "load_average_before": load,
+        "versions": runs[0].pop("versions"),
+        "command": " ".join(["raydc", "run", CONFIG, *setters(options.set)]),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "total_s": spread(totals),
+        "peak_pss_bytes": max(r["peak_pss_bytes"] for r in runs),
+        "same_dataset": len({r["dataset_id"] for r in runs}) == 1,
+        "runs": [{k: v for k, v in r.items() if k != "versions"} for r in runs],
+    }
+    target = Path(options.records) / f"{started:%Y-%m-%d}-quickstart.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(record, indent=1) + "\n")
+    peak = record["peak_pss_bytes"] / 2**30  # type: ignore[operator]
+    print(f"{target}: {statistics.mean(totals):.0f} s, at most {peak:.2f} GiB of memory")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--repeat", type=int, default=1, help="fresh runs, one after another")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to raydc run")
+    parser.add_argument("--records", default=str(ROOT / "benchmarks" / "records"), help="folder of the record")
+    return parser.parse_args()
+
+
+def setters(values: list[str]) -> list[str]:
+    """The overrides as arguments of raydc."""
+    return [word for value in values for word in ("--set", value)]
+
+
+def one_run(overrides: list[str]) -> dict[str, Any]:
+    """One fresh run: its times, its memory and its results. Leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="raydc-bench-") as scratch:
+        output, log = Path(scratch) / "run", Path(scratch) / "log"
+        command = [sys.executable, "-m", "raydc", "run", CONFIG, "--set", f"output={output}", *setters(overrides)]
+        began = time.monotonic()
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+            memory = watch(process)
+        seconds = time.monotonic() - began
+        if process.returncode:
+            sys.exit(f"the run failed with exit code {process.returncode}:\n{log.read_text()[-4000:]}")
+        status, metrics = (json.loads((output / name).read_text()) for name in ("status.json", "metrics.json"))
+    return {
+        "total_s": round(seconds, 2),
+        "stage_s": {stage: round(value, 2) for stage, value in status["seconds"].items()},
+        **memory,
+        "dataset_id": metrics["dataset_id"],
+        "evaluations": metrics["evaluations"],
+        "versions": status["versions"],
+    }
+
+
+def watch(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Sample the memory of a process and all below it until it ends; the peaks of the sums."""
+    peak = {"peak_pss_bytes": 0, "peak_rss_bytes": 0, "peak_processes": 0, "samples": 0}
+    while process.poll() is None:
+        began = time.monotonic()
+        pss, rss, count = memory_of(process.pid)
+        peak["peak_pss_bytes"] = max(peak["peak_pss_bytes"], pss)
+        peak["peak_rss_bytes"] = max(peak["peak_rss_bytes"], rss)
+        peak["peak_processes"] = max(peak["peak_processes"], count)
+        peak["samples"] += 1
+        try:
+            process.wait(max(0.05, SAMPLE_EVERY_S - (time.monotonic() - began)))
+        except subprocess.TimeoutExpired:
+            continue
+    return peak
+
+
+def memory_of(pid: int) -> tuple[int, int, int]:
+    """Sums over a process tree: proportional set size, resident set size, processes."""
+    pss = rss = count = 0
+    try:
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0, 0, 0
+    for process in tree:
+        try:
+            info = process.memory_full_info()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        pss, rss, count = pss + info.pss, rss + info.rss, count + 1
+    return pss, rss, count
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.machine()}",
+        "gpus": gpus(),
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def gpus() -> list[str]:
+    """The GPUs that the driver lists; most machines for the quick start have none."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    found = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
+    return found.stdout.strip().splitlines() if found.returncode == 0 else []
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean and sample standard deviation (0 for one value)."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": round(statistics.mean(values), 2), "std": round(deviation, 2), "runs": len(values)}
+
+
+if __name__ == "__main__":
+    main()

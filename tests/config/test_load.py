@@ -1,0 +1,259 @@
+"""YAML to a run: parents, overrides, round trips, and what counts as the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raydc.config import RunConfig, differences, digest, dump, identity, load
+from raydc.config.load import merge, override, validate
+from raydc.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+RUNS = sorted((ROOT / "configs").glob("*.yaml"))
+TREE: dict[str, Any] = {
+    "name": "base",
+    "method": {"name": "m"},
+    "data": {"use": "digits", "image_size": 8},
+    "squeeze": {"teachers": [{"name": "t", "arch": {"name": "resnet18"}, "weights": "t.safetensors"}]},
+    "synthesize": {
+        "ipc": 2,
+        "steps": 3,
+        "initialize": {"use": "noise"},
+        "augment": [{"use": "resized_crop", "min_scale": 0.5}, {"use": "flip"}],
+        "objective": [{"use": "cross_entropy"}, {"use": "bn_statistics", "weight": 0.02}],
+    },
+}
+
+
+def write(folder: Path, name: str, tree: Any) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+# ---- the files that are shipped ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.name)
+def test_every_shipped_run_loads_and_survives_a_round_trip(path: Path) -> None:
+    run = load(path)
+    assert validate(yaml.safe_load(dump(run)), "dump") == run
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "methods").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_method_is_a_run_but_for_its_data_and_scale(path: Path, tmp_path: Path) -> None:
+    own = {k: TREE[k] for k in ("name", "data", "squeeze")} | {"extends": str(path), "synthesize": {"ipc": 1}}
+    run = load(write(tmp_path, "run.yaml", own))
+    assert run.method.name == path.stem
+    assert run.synthesize.steps > 0 and run.synthesize.objective
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "datasets").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_data_set_completes_a_run(path: Path, tmp_path: Path) -> None:
+    tree = TREE | {"data": {"extends": str(path)}}
+    assert load(write(tmp_path, "run.yaml", tree)).data.name
+
+
+def test_cda_is_sre2l_but_for_the_curriculum(tmp_path: Path) -> None:
+    """Values of the authors' ImageNet-1K scripts (specification, section 1.2)."""
+    own = {k: TREE[k] for k in ("name", "data", "squeeze")} | {"synthesize": {"ipc": 1}}
+    runs = [
+        load(write(tmp_path, f"{m}.yaml", own | {"extends": str(ROOT / "configs" / "methods" / f"{m}.yaml")}))
+        for m in ("sre2l", "cda")
+    ]
+    changed = differences(identity(runs[0]), identity(runs[1]))
+    assert [line.split(":")[0] for line in changed] == ["synthesize.augment"]
+    synth = runs[0].synthesize
+    assert (synth.steps, synth.optimizer.lr, synth.optimizer.betas, synth.blocks.size) == (4000, 0.25, (0.5, 0.9), 100)
+    bn = synth.objective[1]
+    assert bn.use == "bn_statistics" and (bn.weight, bn.first_multiplier) == (0.01, 10.0)
+    assert runs[0].relabel is not None and runs[0].relabel.views == 300 and runs[0].evaluate.temperature == 20
+
+
+# ---- extends ----------------------------------------------------------------------------------------------------
+def test_one_parent(tmp_path: Path) -> None:
+    write(tmp_path, "parents/base.yaml", TREE)
+    run = load(write(tmp_path, "run.yaml", {"extends": "parents/base.yaml", "name": "own", "synthesize": {"ipc": 9}}))
+    assert (run.name, run.synthesize.ipc, run.synthesize.steps) == ("own", 9, 3)
+
+
+def test_two_parents_the_nearer_wins(tmp_path: Path) -> None:
+    write(tmp_path, "a/base.yaml", TREE)
+    write(tmp_path, "a/middle.yaml", {"extends": "base.yaml", "seed": 5, "synthesize": {"ipc": 7, "steps": 8}})
+    run = load(write(tmp_path, "run.yaml", {"extends": "a/middle.yaml", "synthesize": {"ipc": 9}}))
+    assert (run.seed, run.synthesize.ipc, run.synthesize.steps) == (5, 9, 8)
+
+
+def test_three_parents_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "one.yaml", TREE)
+    write(tmp_path, "two.yaml", {"extends": "one.yaml"})
+    write(tmp_path, "three.yaml", {"extends": "two.yaml"})
+    with pytest.raises(ConfigError, match=r"two\.yaml extends 'one\.yaml': a chain of more than 2 parents"):
+        load(write(tmp_path, "run.yaml", {"extends": "three.yaml"}))
+
+
+def test_a_file_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a chain of more than 2 parents"):
+        load(write(tmp_path, "run.yaml", {"extends": "run.yaml"}))
+
+
+def test_a_missing_parent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read config '.*gone\.yaml': No such file"):
+        load(write(tmp_path, "run.yaml", {"extends": "gone.yaml"}))
+
+
+def test_a_section_may_extend_a_file(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", TREE)
+    write(tmp_path, "data/d.yaml", {"use": "digits", "image_size": 16, "name": "d"})
+    tree = {"extends": "base.yaml", "data": {"extends": "data/d.yaml", "validation_fraction": 0.5}}
+    data = load(write(tmp_path, "run.yaml", tree)).data
+    assert (data.name, data.image_size, data.validation_fraction) == ("d", 16, 0.5)
+
+
+def test_lists_are_replaced_whole(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", TREE)
+    run = load(write(tmp_path, "run.yaml", {"extends": "base.yaml", "synthesize": {"augment": [{"use": "roll"}]}}))
+    assert [a.use for a in run.synthesize.augment] == ["roll"]
+
+
+def test_another_component_takes_none_of_the_parents_settings(tmp_path: Path) -> None:
+    optimizer = {"use": "sgd", "lr": 0.5, "momentum": 0.1, "weight_decay": 0.3}
+    write(tmp_path, "base.yaml", TREE | {"evaluate": {"optimizer": optimizer}})
+    other = {"extends": "base.yaml", "evaluate": {"optimizer": {"use": "adamw", "lr": 0.1}}}
+    run = load(write(tmp_path, "run.yaml", other))
+    assert run.evaluate.optimizer.use == "adamw" and run.evaluate.optimizer.weight_decay == 0
+    same = load(write(tmp_path, "same.yaml", {"extends": "base.yaml", "evaluate": {"optimizer": {"lr": 0.7}}}))
+    assert same.evaluate.optimizer.model_dump() == {**optimizer, "lr": 0.7}
+
+
+def test_null_takes_a_section_away(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", TREE | {"relabel": {"views": 3}})
+    assert load(write(tmp_path, "run.yaml", {"extends": "base.yaml", "relabel": None})).relabel is None
+
+
+def test_merge_leaves_its_arguments_alone() -> None:
+    base, over = {"a": {"b": 1}, "l": [1]}, {"a": {"c": 2}}
+    assert merge(base, over) == {"a": {"b": 1, "c": 2}, "l": [1]}
+    assert base == {"a": {"b": 1}, "l": [1]} and over == {"a": {"c": 2}}
+
+
+# ---- overrides --------------------------------------------------------------------------------------------------
+def test_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, "run.yaml", TREE)
+    run = load(
+        path,
+        [
+            "synthesize.steps=500",
+            "synthesize.augment.0.min_scale={from: 1, to: 0.1}",
+            "synthesize.augment.1={use: roll, max_offset: 4}",
+            "pack.format=jpg",
+            "output=s3://bucket/a=b",
+            "relabel=null",
+            "synthesize.optimizer.lr=1e-2",
+            "evaluate.seeds=[3, 4]",
+        ],
+    )
+    assert run.synthesize.steps == 500 and run.pack.format == "jpg" and run.relabel is None
+    crop, roll = run.synthesize.augment
+    assert crop.use == "resized_crop" and crop.min_scale.end == 0.1
+    assert roll.use == "roll" and roll.max_offset == 4
+    assert run.output == "s3://bucket/a=b" and run.evaluate.seeds == [3, 4] and run.synthesize.optimizer.lr == 0.01
+
+
+def test_overriding_a_run_that_is_already_read() -> None:
+    run = validate(TREE, "test")
+    changed = override(run, ["synthesize.ipc=5"])
+    assert changed.synthesize.ipc == 5 and run.synthesize.ipc == 2
+    assert override(run, []) == run
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("synthesize.steps", "is not of the form key.path=value"),
+        ("=3", "is not of the form key.path=value"),
+        ("seed.x=3", "'seed' is not a section"),
+        ("synthesize.augment.7.p=3", "'7' is not a section"),
+        ("synthesize.augment.first.p=3", "'first' is not a section"),
+        ("synthesize.augment.2=3", "'2' is not an index of a list of 2"),
+        ("synthesize.stpes=3", "synthesize.stpes: unknown key, did you mean 'steps'?"),
+        ("synthesize.steps=many", "synthesize.steps: .* found 'many'"),
+    ],
+)
+def test_bad_overrides_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(write(tmp_path, "run.yaml", TREE | {"seed": 1}), [text])
+
+
+# ---- files that are no configuration ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", "is not valid YAML"),
+        (b"- 1\n", "holds list, expected a mapping"),
+        (b"", "holds NoneType, expected a mapping"),
+        (b"\xff\xfe\x00\x01", "cannot read config"),
+        (b"a: !!python/object/apply:os.system [true]\n", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load(path)
+
+
+def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Give the path of a YAML file"):
+        load(tmp_path)
+
+
+# ---- which runs are the same ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "text", ["engine.workers=7", "output=elsewhere", "name=other", "evaluate.seeds=[9]", "method.title=x"]
+)
+def test_where_and_how_it_is_judged_does_not_make_another_run(text: str) -> None:
+    run = validate(TREE, "test")
+    changed = override(run, [text])
+    assert changed != run and identity(changed) == identity(run) and digest(identity(changed)) == digest(identity(run))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["seed=1", "data.image_size=16", "squeeze.workers=2", "synthesize.ipc=3", "pack.quality=90", "relabel.views=7"],
+)
+def test_what_changes_the_data_set_makes_another_run(text: str) -> None:
+    run = validate(TREE, "test")
+    changed = override(run, [text])
+    assert digest(identity(changed)) != digest(identity(run))
+    (line,) = differences(identity(run), identity(changed))
+    key, _, value = text.partition("=")
+    assert line.startswith(f"{key}: ") and line.endswith(f" -> {value}")
+
+
+def test_differences_show_both_values() -> None:
+    assert differences({"a": {"b": 1}, "c": [1]}, {"a": {"b": 2}, "c": [1]}) == ["a.b: 1 -> 2"]
+    assert differences({"a": 1}, {"b": "x"}) == ["a: 1 -> null", 'b: null -> "x"']
+    assert differences({"a": [1, 2]}, {"a": [1, 2]}) == []
+
+
+def test_a_dump_keeps_the_names_of_the_file() -> None:
+    curriculum = {"use": "resized_crop", "min_scale": {"from": 1.0, "to": 0.08}}
+    run = override(validate(TREE, "test"), [f"synthesize.augment.0={curriculum}"])
+    tree = yaml.safe_load(dump(run))
+    expected = {"from": 1.0, "to": 0.08, "shape": "cosine", "milestone": 1.0}
+    assert tree["synthesize"]["augment"][0]["min_scale"] == expected
+
+
+def test_the_folder_of_a_run() -> None:
+    assert validate(TREE, "test").folder == "runs/base"
+    assert validate(TREE | {"output": "s3://b/x"}, "test").folder == "s3://b/x"
+
+
+def test_records_are_frozen() -> None:
+    run: RunConfig = validate(TREE, "test")
+    with pytest.raises(ValueError, match="frozen"):
+        run.seed = 3  # type: ignore[misc]

@@ -1,0 +1,122 @@
+"""The arithmetic of a plan against the published runs (method specification, section 7)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from raydc.config.load import validate
+from raydc.config.schema import RunConfig
+from raydc.labels.codecs import CODECS
+from raydc.labels.views import COLUMNS
+from raydc.plan.cost import LABEL_BYTES, RECORD_BYTES, Cost, cost
+
+RN18 = 2 * 1.814e9
+RN18_21K = 2 * 1.819e9
+
+
+def run(ipc: int, steps: int, **sections: Any) -> RunConfig:
+    tree = {
+        "name": "planned",
+        "method": {"name": "cda"},
+        "data": {"use": "folders", "train": "s3://bucket/train", "image_size": 224},
+        "squeeze": {"teachers": [{"name": "t", "arch": {"name": "resnet18"}, "weights": "s3://bucket/t"}]},
+        "synthesize": {
+            "ipc": ipc,
+            "steps": steps,
+            "initialize": {"use": "noise"},
+            "objective": [{"use": "cross_entropy"}],
+        },
+        **sections,
+    }
+    return validate(tree, "test")
+
+
+def price(config: RunConfig, classes: int, gpus: int = 1, rate: float | None = None, euro: float | None = None) -> Cost:
+    return cost(config, classes, classes, RN18_21K if classes > 5_000 else RN18, gpus, rate, euro)
+
+
+def test_imagenet21k_at_20_images_a_class() -> None:
+    planned = price(run(20, 2_000), 10_450)
+    assert planned.images == 209_000
+    assert planned.blocks == 2_100  # 105 a pass: a pass ends with a block of 50 classes
+    assert planned.image_steps == 418_000_000  # 4.18e8
+    assert planned.synthesis_flop == pytest.approx(3.0e18, rel=0.02)
+    assert planned.labels == 62_700_000
+    assert planned.label_bytes == 62_700_000 * (24 + 2 * 10_450)
+    assert round(planned.label_bytes / 1e9) == 1_312
+
+
+@pytest.mark.parametrize(
+    ("classes", "ipc", "steps", "image_steps", "flop"),
+    [
+        (1_000, 10, 4_000, 4.0e7, 2.9e17),
+        (1_000, 50, 4_000, 2.0e8, 1.45e18),
+        (1_000, 200, 4_000, 8.0e8, 5.8e18),
+    ],
+)
+def test_imagenet1k(classes: int, ipc: int, steps: int, image_steps: float, flop: float) -> None:
+    planned = price(run(ipc, steps), classes)
+    assert planned.image_steps == image_steps
+    assert planned.synthesis_flop == pytest.approx(flop, rel=0.01)
+
+
+def test_relabelling_is_one_forward_a_view() -> None:
+    planned = price(run(50, 4_000), 1_000)
+    assert planned.labels == 15_000_000
+    assert planned.label_flop == pytest.approx(5.4e16, rel=0.01)
+    assert planned.label_bytes - planned.labels * RECORD_BYTES == 30_000_000_000  # 27.94 GiB of fp16 logits
+
+
+def test_hours_and_price_follow_the_rate() -> None:
+    """CDA: one RTX 4090 does ImageNet-1K at 50 images a class in 29 hours, 1,916 image-steps a second."""
+    planned = price(run(50, 4_000), 1_000, rate=1_916, euro=2.0)
+    assert planned.synthesis_hours == pytest.approx(29.0, rel=0.001)
+    assert planned.price == pytest.approx(58.0, rel=0.001)
+    four = price(run(50, 4_000), 1_000, gpus=4, rate=1_916, euro=2.0)
+    assert four.synthesis_hours == pytest.approx(29.0 / 4, rel=0.001)
+    assert four.price == pytest.approx(planned.price)
+
+
+def test_what_is_not_known_is_left_open() -> None:
+    planned = cost(run(1, 10), 10, 10, None, 1, None, 5.0)
+    assert (planned.synthesis_flop, planned.label_flop, planned.synthesis_hours, planned.price) == (None,) * 4
+    assert price(run(1, 10), 10, rate=100.0).price is None
+    json.dumps(planned.as_dict(), allow_nan=False)
+
+
+def test_fewer_classes_than_outputs() -> None:
+    """Ten classes of a label space of a thousand: images by the ten, labels as wide as the space."""
+    planned = cost(run(1, 300), 10, 1_000, RN18, 1, None, None)
+    assert planned.images == 10 and planned.label_bytes == 10 * 300 * (24 + 2_000)
+
+
+def test_a_run_without_labels_or_students() -> None:
+    planned = price(run(1, 10, relabel=None, evaluate={"students": []}), 10)
+    assert (planned.labels, planned.label_bytes, planned.label_shards, planned.students) == (0, 0, 0, 0)
+
+
+def test_students_are_the_product_of_the_axes() -> None:
+    arch = {"use": "small", "name": "convnet"}
+    students = [{"name": "a", "arch": arch}, {"name": "b", "arch": arch}]
+    evaluate = {"students": students, "data": ["condensed", "random", "full"], "labels": ["soft"], "seeds": [1, 2]}
+    assert price(run(1, 10, evaluate=evaluate), 10).students == 12
+
+
+def test_every_setting_that_costs_is_counted() -> None:
+    base = price(run(2, 10), 250)
+    assert price(run(4, 10), 250).images == 2 * base.images
+    assert price(run(2, 10, pack={"format": "jpg"}), 250).image_bytes < base.image_bytes
+    assert price(run(2, 10, pack={"shard_size": 100}), 250).label_shards == 5 and base.label_shards == 1
+    assert price(run(2, 10, relabel={"views": 30}), 250).label_bytes * 10 == base.label_bytes
+    assert price(run(2, 10, relabel={"codec": "int8"}), 250).label_bytes < 0.6 * base.label_bytes
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+def test_label_bytes_are_those_of_the_codec(name: str) -> None:
+    per_class, per_row = LABEL_BYTES[name]
+    assert CODECS[name].row_dtype(321).itemsize == 321 * per_class + per_row
+    assert set(LABEL_BYTES) == set(CODECS)
+    assert RECORD_BYTES == 2 * len(COLUMNS)
