@@ -15,7 +15,8 @@ from .conftest import Reference
 
 STAGES = ("squeeze", "synthesize", "pack", "relabel", "evaluate", "report")
 METRICS = {
-    "data", "labels", "student", "ipc", "seed", "top1_last", "top1_best", "top5_last", "epochs", "wall_s", "label_bytes",
+    "data", "labels", "student", "ipc", "seed",
+    "top1_last", "top1_best", "top5_last", "epochs", "wall_s", "label_bytes",
 }  # fmt: skip
 
 

@@ -119,4 +119,4 @@ def test_label_bytes_are_those_of_the_codec(name: str) -> None:
     per_class, per_row = LABEL_BYTES[name]
     assert CODECS[name].row_dtype(321).itemsize == 321 * per_class + per_row
     assert set(LABEL_BYTES) == set(CODECS)
-    assert RECORD_BYTES == 2 * len(COLUMNS)
+    assert 2 * len(COLUMNS) == RECORD_BYTES

@@ -1,0 +1,71 @@
+"""First pixels: a function of run, class and image index; never of block or worker."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from raydc.condense.initialize import INITIALIZERS
+from raydc.condense.space import Space
+from raydc.keys import Key
+
+KEY = Key((3,))
+SPACE = Space((0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+noise, real = INITIALIZERS["noise"], INITIALIZERS["real"]
+
+
+class Gallery:
+    """Image i of class c is grey of level 10 c + i."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self.counts = counts
+
+    def count(self, label: int) -> int:
+        return self.counts[label]
+
+    def image(self, label: int, index: int) -> torch.Tensor:
+        assert 0 <= index < self.counts[label]
+        return torch.full((3, 4, 4), 10 * label + index, dtype=torch.uint8)
+
+
+def test_noise_is_standard_normal_in_the_space_whatever_the_space() -> None:
+    x = noise(KEY, 7, 2, 64, SPACE, None)
+    assert x.shape == (3, 64, 64) and x.dtype == torch.float32
+    assert abs(x.mean().item()) < 0.03 and x.std().item() == pytest.approx(1.0, abs=0.03)
+    assert torch.equal(x, noise(KEY, 7, 2, 64, Space((0.0,) * 3, (1.0,) * 3), None))
+
+
+def test_noise_depends_on_run_class_and_index_alone() -> None:
+    x = noise(KEY, 7, 2, 8, SPACE, None)
+    assert torch.equal(noise(KEY, 7, 2, 8, SPACE, Gallery([1])), x)
+    other_keys = [(KEY, 7, 3), (KEY, 8, 2), (Key((4,)), 7, 2)]
+    others = [noise(key, label, index, 8, SPACE, None) for key, label, index in other_keys]
+    assert all(not torch.equal(x, other) for other in others)
+    assert not torch.equal(noise(KEY, 2, 7, 8, SPACE, None), x)
+
+
+def levels(label: int, count: int, gallery: Gallery, key: Key = KEY) -> list[int]:
+    return [int(SPACE.to_uint8(real(key, label, i, 4, SPACE, gallery))[0, 0, 0]) for i in range(count)]
+
+
+def test_real_images_are_drawn_without_replacement() -> None:
+    gallery = Gallery([3, 8])
+    drawn = levels(1, 8, gallery)
+    assert sorted(drawn) == list(range(10, 18))
+    assert drawn[:3] == levels(1, 3, gallery)  # more images a class keep the first ones
+    assert drawn != levels(1, 8, gallery, Key((4,)))
+    assert drawn != sorted(drawn)
+
+
+def test_real_images_are_normalised() -> None:
+    x = real(KEY, 2, 0, 4, SPACE, Gallery([0, 0, 1]))
+    assert x.dtype == torch.float32
+    expected = [(20 / 255 - m) / s for m, s in zip((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), strict=True)]
+    assert x[:, 0, 0].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_real_needs_enough_real_images() -> None:
+    with pytest.raises(ValueError, match="needs 4 images of class 0, which has 3"):
+        real(KEY, 0, 3, 4, SPACE, Gallery([3]))
+    with pytest.raises(ValueError, match="needs real images, but the run has none"):
+        real(KEY, 0, 0, 4, SPACE, None)
