@@ -36,7 +36,7 @@ def test_a_method_of_ones_own_can_be_listed_and_run(checkout: Path) -> None:
     text = next(b for b in blocks("yaml") if "name: mine" in b)
     (checkout / "configs" / "methods" / "mine.yaml").write_text(text)
     assert "mine: Mine" in methods(checkout / "configs" / "methods")
-    run = checkout / "configs" / "quickstart.yaml"
+    run = checkout / "configs" / "imagenet1k-lite0-demo.yaml"
     run.write_text(run.read_text().replace("extends: methods/cda.yaml", "extends: methods/mine.yaml"))
     config = load(run)
     assert config.method.name == "mine" and config.synthesize.objective[1].weight == 0.005
