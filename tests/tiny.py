@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +135,20 @@ class Command:
         assert self.process.poll() is None, f"the run ended before {what}: {self.said()}"
 
     def stop(self, number: signal.Signals) -> int:
-        """Send a signal (SIGKILL to the whole group) and wait for the end of everything; the exit code."""
-        if number == signal.SIGKILL:
-            os.killpg(self.process.pid, number)
-        else:
-            os.kill(self.process.pid, number)
+        """Send the driver a signal and wait for the end of everything; the exit code."""
+        os.kill(self.process.pid, number)
+        return self.result(40)
+
+    def kill(self) -> int:
+        """Kill the driver and its group without notice; what Ray has started must follow by itself."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        return self.result(40)
+
+    def cut(self) -> int:
+        """Kill the driver and all of Ray at once, as a power cut does: no worker comes to the end of its unit."""
+        for process in processes(self.ray):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         return self.result(40)
 
     def said(self) -> str:

@@ -19,13 +19,16 @@ from raydc.report.events import EventLog
 from raydc.report.live import view_for
 from raydc.report.status import StatusFile
 
+BEAT_SECONDS = 5.0
+"""Between two signs of life; ``raydc status`` takes a driver for dead after a dozen of them."""
+
 
 def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
     """Do the given stages of a run (all if None), on a cluster that is joined or started."""
     run = open_run(config)
     view = view_for()
     log = EventLog(run.folder, [StatusFile(run.folder), view])
-    with view, _ending(log), cluster(), _terminable():
+    with view, _ending(log), cluster(), _terminable(), _beating(log):
         log.emit("run_started", run=config.name, output=run.url, versions=environment())
         driver = Driver(run, log.emit)
         for stage in stages or STAGES:
@@ -51,6 +54,24 @@ def _ending(log: EventLog) -> Iterator[None]:
         raise
     finally:
         log.close()
+
+
+@contextmanager
+def _beating(log: EventLog) -> Iterator[None]:
+    """Give a sign of life every few seconds, also while Ray Data or Ray Train holds this thread."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(BEAT_SECONDS):
+            log.tick()
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        heart.join()
 
 
 @contextmanager

@@ -19,11 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 from raydc.report.describe import first_line, progress_text, rate_text
-from raydc.report.events import ENDS
+from raydc.report.events import ENDS, TICK
 from raydc.report.status import Status, summary_text
 from raydc.report.units import duration, instant, percent, plural
 
 LINE_EVERY_S = 5.0
+"""Least time between two lines of progress."""
+SAME_EVERY_S = 60.0
+"""Least time between two lines where nothing has happened but time."""
 
 
 def view_for(console: Console | None = None) -> LiveView | PlainView:
@@ -54,7 +57,8 @@ class PlainView:
         kind, now = event["kind"], instant(event["t"])
         line = _line(event, self._status)
         if line is None and kind not in ("run_started", *ENDS) and self._status.stage_started:
-            if now - self._spoke < LINE_EVERY_S or not (self._status.done or self._status.text):
+            wait = SAME_EVERY_S if kind == TICK else LINE_EVERY_S
+            if now - self._spoke < wait or not (self._status.done or self._status.text):
                 return
             line = f"{self._status.stage}: {progress_text(self._status)}"
         if line is None:

@@ -14,7 +14,17 @@ from raydc.condense.discrepancy import DISCREPANCIES
 from raydc.condense.initialize import INITIALIZERS
 from raydc.condense.schedule import anneal
 from raydc.config import components
-from raydc.config.components import Anneal, BNStatistics, CrossEntropy, CutMix, Flip, PixelAdam, ResizedCrop, Roll, Views
+from raydc.config.components import (
+    Anneal,
+    BNStatistics,
+    CrossEntropy,
+    CutMix,
+    Flip,
+    PixelAdam,
+    ResizedCrop,
+    Roll,
+    Views,
+)
 from raydc.keys import Key
 from raydc.labels import views
 from tests.condense.test_synthesize import config, go_on, synthesis
@@ -45,7 +55,12 @@ def viewed(record: Views) -> np.ndarray:
 
 
 CASES: list[tuple[type, dict[str, Any], dict[str, Any], Callable[[Any], np.ndarray]]] = [
-    (Anneal, ANNEAL, {"from": 0.8, "to": 0.2, "shape": "linear", "milestone": 0.5}, lambda r: np.array(anneal(r, 3, 10))),
+    (
+        Anneal,
+        ANNEAL,
+        {"from": 0.8, "to": 0.2, "shape": "linear", "milestone": 0.5},
+        lambda r: np.array(anneal(r, 3, 10)),
+    ),
     (ResizedCrop, {}, {"min_scale": 0.5, "ratio": (0.5, 2.0), "shared": False}, drawn),
     (Flip, {}, {"p": 0.9, "shared": False}, drawn),
     (Roll, {"min_offset": 0, "max_offset": 4}, {"min_offset": -4, "max_offset": 8}, drawn),
@@ -92,7 +107,12 @@ def test_every_field_is_among_the_cases() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("steps", 4), ("clamp", False), ("augment", [{"use": "roll", "min_offset": 1}]), ("objective", [{"use": "cross_entropy"}])],
+    [
+        ("steps", 4),
+        ("clamp", False),
+        ("augment", [{"use": "roll", "min_offset": 1}]),
+        ("objective", [{"use": "cross_entropy"}]),
+    ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_settings_of_the_loop_matter(field: str, value: Any) -> None:
