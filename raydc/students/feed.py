@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol
 
@@ -52,6 +53,9 @@ class RealImages:
 class StudentFeed:
     """The training batches of a student: a pure function of data, seed, key and epoch.
 
+    An epoch is ``steps`` batches whatever the data: so every data set that is compared with the condensed one is given
+    as many steps, the same learning rate at each, and as many tests. Larger data goes round less often.
+
     Views are those of the label set, for hard labels too, so that only the targets differ. Where there is no label
     set, views are drawn from ``views``, CutMix partners within the batch; soft targets then need a ``labeller``.
     """
@@ -67,6 +71,7 @@ class StudentFeed:
         size: int,
         views: Views,
         temperature: float,
+        steps: int | None = None,
         device: torch.device | str = "cpu",
         labeller: Labeller | None = None,
     ) -> None:
@@ -81,6 +86,7 @@ class StudentFeed:
             size: side of the views in pixels.
             views: the distribution of views where the data stores none.
             temperature: of the soft targets.
+            steps: batches an epoch; None: one pass over the data.
             device: of the batches.
             labeller: gives the logits that the data does not store.
         """
@@ -88,11 +94,26 @@ class StudentFeed:
         self._data, self._labels, self._key, self._batch, self._seed = data, labels, key, batch, seed
         self._size, self._views, self._temperature = size, views, temperature
         self._device, self._labeller = torch.device(device), labeller
+        self._steps = steps or steps_per_epoch(len(data), batch)
+        self._at, self._stream = 0, self._from(0)
 
     def __call__(self, epoch: int) -> Iterator[Share]:
         """Yield the batches of an epoch (from 0)."""
-        for i, batch in enumerate(without_single(self._data.batches(epoch, self._batch, seed=self._seed))):
-            yield self._share(self._viewed(batch, self._key.child("epoch", epoch, "batch", i)))
+        if self._at != epoch * self._steps:
+            self._at = epoch * self._steps
+            self._stream = self._from(self._at)
+        for share in itertools.islice(self._stream, self._steps):
+            self._at += 1
+            yield share
+
+    def _from(self, step: int) -> Iterator[Share]:
+        """Every batch from a step on, without end: pass after pass over the data."""
+        passes, first = divmod(step, steps_per_epoch(len(self._data), self._batch))
+        for number in itertools.count(passes):
+            batches = without_single(self._data.batches(number, self._batch, seed=self._seed))
+            for i, batch in enumerate(itertools.islice(batches, first, None), start=first):
+                yield self._share(self._viewed(batch, self._key.child("epoch", number, "batch", i)))
+            first = 0
 
     def _viewed(self, batch: Batch, key: Key) -> Batch:
         """The batch with view records: its own, or drawn ones."""

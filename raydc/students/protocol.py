@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -53,29 +51,6 @@ def student_jobs(config: EvaluateConfig) -> list[StudentJob]:
     ]
 
 
-@dataclass(frozen=True)
-class Length:
-    """How long a student is trained."""
-
-    epochs: int
-    """Begun epochs; the last may be cut short."""
-    steps: int
-    span: float
-    """Epochs of this data set that ``steps`` are worth: the length of the cosine."""
-    test_every: int
-
-
-def length(config: EvaluateConfig, count: int, reference: int) -> Length:
-    """Give a data set of ``count`` images as many optimiser steps as the condensed set of ``reference`` images.
-
-    Tests are spread likewise, so that "best epoch" is the best of as many tests (within rounding).
-    """
-    each = steps_per_epoch(count, config.batch)
-    steps = config.epochs * steps_per_epoch(reference, config.batch)
-    every = max(1, round(config.test_every * steps / (each * config.epochs)))
-    return Length(epochs=math.ceil(steps / each), steps=steps, span=steps / each, test_every=every)
-
-
 def train_student(
     job: StudentJob,
     data: StudentData,
@@ -97,6 +72,9 @@ def train_student(
     First weights and order depend on the student and its seed only: students of one seed differ by their data and
     targets and by nothing else, so their results can be compared in pairs.
 
+    An epoch is a pass over the condensed set: whatever the data, there are as many steps in it, and the learning rate
+    and the tests follow it.
+
     Args:
         job: which student.
         data: what ``job.data`` names, with the label set for ``soft``.
@@ -105,7 +83,7 @@ def train_student(
         key: of the run; the job is added here.
         classes: of the data set.
         image_size: side of the student's input in pixels.
-        reference: images of the condensed set, which sets the number of steps; None: ``data`` is it.
+        reference: images of the condensed set; None: ``data`` is it.
         views: the views of ``relabel``, drawn where ``data`` stores none; None: the default distribution.
         normalize: of the student's input, by custom that of the data set's teacher.
         device: where to train.
@@ -117,16 +95,16 @@ def train_student(
     """
     if len(data) < 2:
         raise DataError(f"student '{job.name}' has {len(data)} images to learn from; at least 2 are needed")
-    plan = length(config, len(data), reference or len(data))
     key = key.child("evaluate", job.student.name, job.seed)
     network = build(job.student.arch, classes, image_size, key.child("weights"))
-    fit = Fit(network, config.optimizer, epochs=plan.span, key=key.child("steps"), normalize=normalize,
+    fit = Fit(network, config.optimizer, epochs=config.epochs, key=key.child("steps"), normalize=normalize,
               zeta=config.lr_zeta, device=device)  # fmt: skip
+    steps = steps_per_epoch(reference or len(data), config.batch)
     feed = StudentFeed(data, job.labels, key.child("views"), batch=config.batch, seed=job.seed, size=image_size,
-                       views=views or Views(), temperature=config.temperature, device=device,
+                       views=views or Views(), temperature=config.temperature, steps=steps, device=device,
                        labeller=labeller)  # fmt: skip
-    training = Training(job.name, fit, feed, partial(whole_batches, tests, TEST_BATCH, device), epochs=plan.epochs,
-                        test_every=plan.test_every, steps=plan.steps)  # fmt: skip
+    training = Training(job.name, fit, feed, partial(whole_batches, tests, TEST_BATCH, device), epochs=config.epochs,
+                        test_every=config.test_every)  # fmt: skip
     if state is not None:
         training.load_state(state)
     return training

@@ -45,7 +45,7 @@ class Fit:
         network: nn.Module,
         optimizer: Optimizer,
         *,
-        epochs: float,
+        epochs: int,
         key: Key,
         normalize: Normalize | None = None,
         zeta: float = 1.0,
@@ -57,7 +57,7 @@ class Fit:
         Args:
             network: with its first weights.
             optimizer: of the recipe.
-            epochs: length of the cosine; a fraction where the last epoch is cut short.
+            epochs: length of the cosine.
             key: names the draws of dropout and the like.
             normalize: the map from pixels in [0, 1] to the network's input; None: none.
             zeta: stretch of the cosine, 1 for a full half wave.

@@ -61,7 +61,6 @@ class Training:
         *,
         epochs: int,
         test_every: int,
-        steps: int | None = None,
     ) -> None:
         """Prepare; nothing is trained before iteration.
 
@@ -72,13 +71,12 @@ class Training:
             tests: the test images; the last epoch is always tested.
             epochs: to train.
             test_every: epochs between tests.
-            steps: to stop at within the last epoch; None: whole epochs.
         """
         self.name, self.fit, self.epochs = name, fit, epochs
         self.records: list[EpochRecord] = []
         self.seconds = 0.0
         """Wall time in this process, of training and tests; in no state and no record."""
-        self._feed, self._tests, self._every, self._stop = feed, tests, test_every, steps
+        self._feed, self._tests, self._every = feed, tests, test_every
 
     @property
     def done(self) -> int:
@@ -103,8 +101,6 @@ class Training:
         for share in self._feed(epoch):
             loss = self.fit.step(share.x01, share.target, share.rows)
             total += torch.stack([loss.double() * len(share.x01), torch.tensor(len(share.x01), device=total.device)])
-            if self.fit.steps == self._stop:
-                break
         if self.fit.world > 1:
             distributed.all_reduce(total, group=self.fit.group)
             self.fit.share_buffers()

@@ -54,6 +54,16 @@ def test_soft_targets_belong_to_the_views_the_teacher_saw(toy: Toy, epoch: int) 
     assert shares[0].target.temperature == 20.0
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4, 7])
+def test_epochs_of_any_length_are_windows_on_one_stream(toy: Toy, steps: int) -> None:
+    data = CondensedDataset(toy.folder.url)
+    stream = [share for epoch in range(6) for share in feed(data, "soft")(epoch)][: 2 * steps]
+    going_on, fresh = feed(data, "soft", steps=steps), feed(data, "soft", steps=steps)
+    found = [*going_on(0), *going_on(1)]
+    assert [torch.equal(a.x01, b.x01) for a, b in zip(found, stream, strict=True)] == [True] * (2 * steps)
+    assert all(torch.equal(a.x01, b.x01) for a, b in zip(fresh(1), stream[steps:], strict=True))
+
+
 def test_hard_targets_see_the_same_views_and_mix_both_classes(toy: Toy) -> None:
     data = CondensedDataset(toy.folder.url)
     for soft, hard, batch in zip(feed(data, "soft")(1), feed(data, "hard")(1), data.batches(1, 6), strict=True):

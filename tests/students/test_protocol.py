@@ -14,7 +14,7 @@ from raydc.keys import Key
 from raydc.sources.base import Source, open_source
 from raydc.sources.condensed import CondensedDataset
 from raydc.students.feed import RealImages
-from raydc.students.protocol import StudentJob, length, student_jobs, train_student
+from raydc.students.protocol import StudentJob, student_jobs, train_student
 from raydc.teachers.feed import Images
 from raydc.teachers.training import Training
 
@@ -58,25 +58,28 @@ def test_every_student_is_a_job_with_a_name_of_its_own() -> None:
     assert job().model_copy(update={"student": wider}).name != job().name
 
 
-def test_other_data_sets_get_as_many_steps_as_the_condensed_one() -> None:
-    config = protocol(epochs=300, batch=50, test_every=10)
-    same = length(config, 100, 100)
-    assert (same.epochs, same.steps, same.span, same.test_every) == (300, 600, 300.0, 10)
-    full = length(config, 1400, 100)
-    assert full.steps == 600 and full.epochs == 22 and full.span == pytest.approx(600 / 28) and full.test_every == 1
-    tiny = length(config, 10, 100)
-    assert (tiny.epochs, tiny.steps, tiny.test_every) == (600, 600, 20)
-
-
-def test_a_larger_data_set_stops_within_its_last_epoch(toy: CondensedDataset, digits: Source) -> None:
+def test_every_data_set_gets_the_same_steps_rates_and_tests(toy: CondensedDataset, digits: Source) -> None:
     full = RealImages(Images(digits, digits.train))
-    training = student(job("full", "hard"), full, digits, protocol(epochs=50), reference=len(toy))
-    records = list(training)
-    steps = 50 * 3
-    assert training.result()["steps"] == records[-1].steps == steps
-    assert records[0].steps == -(-len(full) // 6)
-    assert len(records) == -(-steps // records[0].steps)
-    assert records[-1].top1 is not None and records[-1].top1 > 0.8
+    assert len(full) > 10 * len(toy)
+    config = protocol(epochs=50, test_every=10, optimizer=AdamW(use="adamw", lr=5e-3, weight_decay=0.01))
+    small, large = student(job(), toy, digits, config), student(job("full", "hard"), full, digits, config,
+                                                                reference=len(toy))  # fmt: skip
+    for one, other in zip(small, large, strict=True):
+        assert (one.epoch, one.steps, one.lr) == (other.epoch, other.steps, other.lr)
+        assert (one.top1 is None) == (other.top1 is None)
+    assert large.result()["top1_last"] > 0.8
+
+
+def test_larger_data_goes_on_where_the_epoch_before_left_it_also_after_a_resume(
+    toy: CondensedDataset, digits: Source
+) -> None:
+    full = RealImages(Images(digits, digits.train))
+    config = protocol(epochs=9)
+    whole = student(job("full", "hard"), full, digits, config, reference=len(toy))
+    states = {record.epoch: whole.state() for record in whole}
+    resumed = student(job("full", "hard"), full, digits, config, reference=len(toy), state=states[5])
+    assert [r.epoch for r in resumed] == [6, 7, 8, 9]
+    assert resumed.state() == states[9]
 
 
 @pytest.mark.parametrize("labels", ["soft", "hard"])
