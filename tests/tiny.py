@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import yaml
 
 from raydc.cli import main
 from raydc.config.load import merge
+from raydc.engine.cluster import cluster
 
 RESNET = {"use": "small", "name": "resnet", "options": {"widths": [4, 8], "blocks": [1, 1]}}
 CONVNET = {"use": "small", "name": "convnet", "options": {"width": 4, "depth": 2}}
@@ -47,9 +48,9 @@ TREE: dict[str, Any] = {
         "augment": [{"use": "resized_crop"}, {"use": "flip"}, {"use": "roll", "max_offset": 2}],
         "objective": [{"use": "cross_entropy"}, {"use": "bn_statistics"}],
         "optimizer": {"lr": 0.1},
-        "steps": 10,
-        "checkpoint_every": 4,
-        "log_every": 3,
+        "steps": 60,
+        "checkpoint_every": 6,
+        "log_every": 9,
     },
     "pack": {"shard_size": 3},
     "relabel": {"views": 2, "view": {"min_scale": 0.5, "mix": {"use": "cutmix"}}},
@@ -57,7 +58,7 @@ TREE: dict[str, Any] = {
         "students": [{"name": "convnet", "arch": CONVNET}],
         "data": ["condensed", "random"],
         "seeds": [0],
-        "epochs": 2,
+        "epochs": 30,
         "batch": 4,
     },
 }  # fmt: skip
@@ -86,6 +87,18 @@ def ray_folder() -> Iterator[str]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def ray_here() -> Iterator[str]:
+    """Ray in this process, as a driver starts it, and its folder; nothing of it lives on."""
+    with ray_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # workers import what tests give them
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with cluster():
+            yield folder
+        wait_until(lambda: not processes(folder), 20, "Ray's processes to end")
 
 
 def processes(folder: str) -> list[psutil.Process]:
@@ -144,9 +157,9 @@ class Command:
         os.killpg(self.process.pid, signal.SIGKILL)
         return self.result(40)
 
-    def cut(self) -> int:
+    def cut(self, doomed: Sequence[psutil.Process] = ()) -> int:
         """Kill the driver and all of Ray at once, as a power cut does: no worker comes to the end of its unit."""
-        for process in processes(self.ray):
+        for process in [*doomed, *processes(self.ray)]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         return self.result(40)

@@ -47,8 +47,14 @@ def tapped(network: nn.Module) -> Iterator[Taps]:
 
     The network must be in eval mode: what propagates is normalised with running statistics, and batch statistics
     enter only through these taps.
+
+    Raises:
+        ValueError: a BatchNorm layer is in training mode; it would drift with every pass.
     """
     layers = batch_norms(network)
+    training = [name for name, m in layers if m.training]
+    if training:
+        raise ValueError(f"BatchNorm layers are in training mode: {', '.join(training[:3])}. Call network.eval()")
     taps = Taps(
         [name for name, _ in layers],
         [m.running_mean.detach() for _, m in layers if m.running_mean is not None],

@@ -54,8 +54,15 @@ def dump(run: RunConfig) -> str:
 
 
 def identity(run: RunConfig) -> dict[str, Any]:
-    """The part of a run that decides its data sets: not where it runs, where it is written, or how it is judged."""
-    return run.model_dump(mode="json", by_alias=True, exclude={"name", "method", "engine", "output", "evaluate"})
+    """The part of a run that decides its images: not where it runs, where it is written, how it is labelled or judged.
+
+    The method's name is in every sample, and the number of threads is part of a CPU's arithmetic. Label sets and
+    students are told apart by digests of their own.
+    """
+    watched = {"checkpoint_every", "snapshots", "log_every"}
+    elsewhere = {"name", "method", "engine", "output", "relabel", "evaluate"}
+    tree = run.model_dump(mode="json", by_alias=True, exclude={**dict.fromkeys(elsewhere, True), "synthesize": watched})
+    return {**tree, "method": {"name": run.method.name}, "engine": {"threads": run.engine.threads}}
 
 
 def digest(tree: Any) -> str:

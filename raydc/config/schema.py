@@ -212,7 +212,8 @@ class EvaluateConfig(Strict):
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
     epochs: Positive = 300
     """Epochs over the condensed set; every other set is trained for the same number of steps."""
-    batch: Positive = 128
+    batch: int = Field(128, ge=2)
+    """Images a step; two at least, because BatchNorm has no statistics of one."""
     optimizer: Optimizer = AdamW(use="adamw", lr=1e-3, weight_decay=0.01)
     lr_zeta: float = Field(1.0, ge=1)
     """The cosine's stretch: the learning rate ends at (1 + cos(pi / zeta)) / 2 of its start."""
@@ -226,14 +227,14 @@ class EvaluateConfig(Strict):
 
 
 class EngineConfig(Strict):
-    """Where and how the work runs. Nothing here changes a byte of the result."""
+    """Where and how the work runs. Nothing here but ``threads`` changes a byte of the result."""
 
     workers: Positive = 1
     """Synthesis and labelling actors at most."""
     gpus_per_worker: float = Field(0, ge=0)
     cpus_per_worker: float = Field(1, ge=0)
     threads: Positive = 1
-    """Threads of one actor's arithmetic on a CPU."""
+    """Threads of one actor's arithmetic on a CPU. Part of the result: sums are rounded in another order."""
     max_attempts: Positive = 3
     """How often a failing block is tried before it is reported."""
 
@@ -271,6 +272,9 @@ class RunConfig(Strict):
                 problems.append(f"data.use is 'none', so synthesize.initialize cannot be '{start}'")
             if self.evaluate.students:
                 problems.append("data.use is 'none': students cannot be tested; set evaluate.students to []")
+        if self.synthesize.classes is not None and self.evaluate.students:
+            problems.append("synthesize.classes leaves classes out, but evaluate.students would be tested on all; name "
+                            "the classes in data.subset, or set evaluate.students to []")
         if self.relabel is None and self.evaluate.students and "soft" in self.evaluate.labels:
             problems.append("evaluate.labels has 'soft' but relabel is null; remove one of them")
         if problems:

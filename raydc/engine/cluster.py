@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +31,11 @@ def cluster() -> Iterator[None]:
     _quiet()
     address = os.environ.get("RAY_ADDRESS")
     try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            _start_local()
+        with _muted():
+            if address:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                _start_local()
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = address or "local"
         raise ClusterError(f"no Ray cluster at {where}: {error}. Check RAY_ADDRESS and RAY_AUTH_MODE") from None
@@ -63,9 +65,25 @@ def _quiet() -> None:
     """Keep Ray's own chatter out of the user's lines; errors still reach the driver as exceptions."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    # Its C++ part writes to the standard error past all loggers, for instance of every actor of Ray Data.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Silence the standard error itself while Ray starts: its C++ part says there that it was told to be quiet."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def draining_nodes() -> set[str]:

@@ -19,6 +19,7 @@ from raydc.engine.showcase import showcase
 from raydc.errors import ConfigError
 from raydc.plan.blocks import Block
 from raydc.report.page import write_report
+from raydc.report.ranking import scores
 from raydc.sources.base import Source, open_source
 
 STAGES = ("squeeze", "synthesize", "pack", "relabel", "evaluate", "report")
@@ -129,7 +130,9 @@ class Driver:
         verifiers.verify(self.run, self.blocks["condensed"], self.classes, self.source_ref, self.emit)
         evaluate.train_students(self.run, self.source_ref, self.emit)
         found = evaluate.entries(self.run)
-        self.run.folder.write_json("metrics.json", {"evaluations": found, "dataset_id": pack.identity(self.run)})
+        ranking = [score.plain() for score in scores(found)]
+        metrics = {"evaluations": found, "dd_ranking": ranking, "dataset_id": pack.identity(self.run)}
+        self.run.folder.write_json("metrics.json", metrics)
         return f"{len(found)} students, {len(config.verifiers)} verifiers"
 
     def _report(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +12,71 @@ from raydc.condense.augment import AUGMENTATIONS
 from raydc.condense.discrepancy import DISCREPANCIES
 from raydc.condense.initialize import INITIALIZERS
 from raydc.config import RunConfig, differences
+from raydc.config.schema import TeacherConfig
 from raydc.errors import ConfigError, nearest
 from raydc.labels.codecs import CODECS
 from raydc.plan.cost import cost
+from raydc.sources import digits
 from raydc.sources.classes import class_list, select
 from raydc.teachers.flops import forward_flop
-from raydc.teachers.networks import skeleton
+from raydc.teachers.networks import check
 from raydc.teachers.small import SMALL
+from raydc.teachers.teacher import columns_of
 
 
 def check_networks(config: RunConfig) -> None:
-    """Refuse networks that no library has, options they do not take, and class lists or subsets that cannot be."""
-    classes = label_space(config) if config.data.classes is not None else ["0", "1"]
-    teachers = [*config.squeeze.teachers, *config.evaluate.verifiers]
-    for arch in [*(t.arch for t in teachers), *(s.arch for s in config.evaluate.students)]:
-        skeleton(arch, len(classes), config.data.image_size)
-    if config.data.classes is not None:
+    """Refuse what can be known to be impossible without looking at images or weights, all of it at once.
+
+    Raises:
+        ConfigError: networks that no library has, that refuse their options or images of this size, subsets that
+            cannot be.
+        DataError: a class list that cannot be read, or a teacher's list that lacks classes of the data set.
+    """
+    known = config.data.classes is not None or config.data.use == "digits"
+    classes = label_space(config) if known else ["0"] * len(config.data.subset or "01")
+    mistakes = [*_networks(config, classes), *(_picked(config, classes) if known else [])]
+    if mistakes:
+        head = f"{config.name}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
+        raise ConfigError("\n  ".join([head, *mistakes]))
+    for teacher in _teachers(config).values():
+        if known and teacher.classes is not None:
+            columns_of(class_list(teacher.classes), classes, teacher.name)
+
+
+def _teachers(config: RunConfig) -> dict[str, TeacherConfig]:
+    """Every frozen network of a run, by its place in the configuration."""
+    sections = {"squeeze.teachers": config.squeeze.teachers, "evaluate.verifiers": config.evaluate.verifiers}
+    return {f"{where}.{n}": t for where, teachers in sections.items() for n, t in enumerate(teachers)}
+
+
+def _networks(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
+    students = {f"evaluate.students.{n}": s.arch for n, s in enumerate(config.evaluate.students)}
+    for place, arch in {**{p: t.arch for p, t in _teachers(config).items()}, **students}.items():
+        try:
+            check(arch, len(classes), config.data.image_size)
+        except ConfigError as error:
+            yield f"{place}.arch: {error}"
+
+
+def _picked(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
+    try:
         select(config.synthesize.classes, classes, "synthesize.classes")
+    except ConfigError as error:
+        yield str(error)
 
 
 def label_space(config: RunConfig) -> list[str]:
     """The class names, as far as they are known without looking at the data.
 
     Raises:
-        ConfigError: they stand only in the data.
+        ConfigError: they stand only in the data, or the subset is none of them.
     """
-    if config.data.classes is None:
+    if config.data.classes is None and config.data.use != "digits":
         raise ConfigError(
             "the classes of this data set are known only from its files; `plan` needs data.classes: "
             "a list, a file or a count"
         )
-    classes = class_list(config.data.classes)
+    classes = digits.CLASSES if config.data.classes is None else class_list(config.data.classes)
     return [classes[c] for c in select(config.data.subset, classes, "data.subset")]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import ray
 
 from raydc.config import RunConfig, dump
+from raydc.engine.parts import image_name, read_marker
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.errors import DataError
@@ -36,13 +37,12 @@ class Row:
 
 def rows_of(run: Run, dataset: str, ids: list[str]) -> list[Row]:
     """Every image of a data set in block order, from the markers of its blocks."""
-    parts, extension = run.blocks(dataset), run.config.pack.format
     rows = []
     for name in ids:
-        marker = parts.read_json(f"{name}.json")
+        marker = read_marker(run, dataset, name)
         for n, (label, ipc) in enumerate(marker["entries"]):
-            offset, size = marker["members"][f"{n:06d}.{extension}"]
-            rows.append(Row(name, offset, size, label, ipc, marker["number"]))
+            offset, size = marker["members"][image_name(n, run.config.pack.format)]
+            rows.append(Row(marker["part"], offset, size, label, ipc, marker["number"]))
     return rows
 
 
@@ -56,7 +56,7 @@ def pack_shard(
         by_part[row.part].append((place, row))
     data: list[bytes] = [b""] * len(rows)
     for part, wanted in by_part.items():
-        found = run.blocks(dataset).ranges(f"{part}.tar", [(row.offset, row.size) for _, row in wanted])
+        found = run.blocks(dataset).ranges(part, [(row.offset, row.size) for _, row in wanted])
         for (place, _), payload in zip(wanted, found, strict=True):
             data[place] = payload
     source = run.config.method.name if dataset == "condensed" else dataset

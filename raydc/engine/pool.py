@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError
 
 from raydc.engine.cluster import draining_nodes
 from raydc.errors import ClusterError, RaydcError
@@ -31,7 +31,7 @@ class Unit(Protocol):
 U = TypeVar("U", bound=Unit)
 
 BOOT_FAILURES = 3
-"""Actors that may fail to start, one after another, before the pool gives up: a broken image would respawn for ever."""
+"""Times in a row that starting may fail before the pool gives up: a broken image would respawn for ever."""
 POLL_SECONDS = 1.0
 
 
@@ -40,6 +40,8 @@ class Worker:
     """An actor of the pool and what it is doing."""
 
     actor: Any
+    wave: int
+    """How often starting had failed when this one was asked for."""
     node: str = ""
     unit: Any = None
     draining: bool = False
@@ -56,6 +58,8 @@ class Pool(Generic[U]):
     """Runs units on actors that have ``hello() -> node id``, ``run(unit) -> receipt or None`` and ``preempt()``.
 
     ``run`` returns None if it was preempted; the unit then goes to the front of the queue and costs no attempt.
+    What an actor sets up and may refuse belongs into ``hello``: Ray passes on the exception of a constructor as text
+    only, so no error of ours is recognised in it.
     """
 
     def __init__(
@@ -97,11 +101,13 @@ class Pool(Generic[U]):
         """Ask for actors while there is work for them; give idle ones back at the tail so that nodes can leave."""
         wanted = min(self.size, len(self.todo) + len(self.busy))
         alive = len(self.busy) + len(self.idle)
+        if self.boot_failures >= BOOT_FAILURES:  # others work on: no more of what does not start
+            wanted = min(wanted, max(alive, 1))
         for ref in list(self.booting)[: max(0, alive + len(self.booting) - wanted)]:
             ray.kill(self.booting.pop(ref).actor)
         for _ in range(wanted - alive - len(self.booting)):
             actor = self.make()
-            self.booting[actor.hello.remote()] = Worker(actor)
+            self.booting[actor.hello.remote()] = Worker(actor, self.boot_failures)
 
     def _dispatch(self) -> None:
         idle, self.idle = self.idle, []
@@ -120,14 +126,15 @@ class Pool(Generic[U]):
         worker = self.booting.pop(ref)
         try:
             worker.node = ray.get(ref)
-        except (RayActorError, RayTaskError) as error:
+        except RayError as error:
             ray.kill(worker.actor)
-            self.boot_failures += 1
             cause = root_cause(error)
             if isinstance(cause, RaydcError):
                 raise cause from None
-            if self.boot_failures >= BOOT_FAILURES:
-                said = f"{BOOT_FAILURES} workers in a row failed to start; the last one said: {cause}"
+            # Those that were starting together and died together, with their node say, failed once.
+            self.boot_failures = max(self.boot_failures, min(worker.wave, self.boot_failures) + 1)
+            if self.boot_failures >= BOOT_FAILURES and not self.busy and not self.idle:
+                said = f"{BOOT_FAILURES} times in a row workers failed to start; the last one said: {last_words(cause)}"
                 raise ClusterError(said) from error
             return
         self.boot_failures = 0
@@ -138,12 +145,13 @@ class Pool(Generic[U]):
         unit, worker.unit = worker.unit, None
         try:
             receipt = ray.get(ref)
-        except RayActorError as error:
-            ray.kill(worker.actor)  # it may be alive but unreachable, still holding its device
-            self._failed(unit, error)
-            return
-        except RayTaskError as error:
-            self.idle.append(worker)
+        except RayError as error:
+            if isinstance(root_cause(error), RaydcError):
+                self.idle.append(worker)
+            else:
+                # Dead; or unreachable, still holding its device; or alive with a device in a state that no later
+                # unit would survive (CUDA's errors stay). None of them may take another unit.
+                ray.kill(worker.actor)
             self._failed(unit, error)
             return
         if receipt is None:
@@ -157,7 +165,8 @@ class Pool(Generic[U]):
     def _failed(self, unit: U, error: Exception) -> None:
         attempt, cause = self.attempts[unit.id], root_cause(error)
         if attempt < self.max_attempts and not isinstance(cause, RaydcError):
-            self.emit("unit_retried", unit=unit.id, attempt=attempt, error=f"{type(cause).__name__}: {cause}")
+            said = f"{type(cause).__name__}: {last_words(cause)}"
+            self.emit("unit_retried", unit=unit.id, attempt=attempt, error=said)
             self.todo.append(unit)
         else:  # an error of ours is about the input: it will not get better by trying again
             self.outcome.failed[unit.id] = cause
@@ -181,3 +190,9 @@ def root_cause(error: BaseException) -> BaseException:
     if isinstance(error.__cause__, RaydcError):
         return error.__cause__
     return error
+
+
+def last_words(error: BaseException) -> str:
+    """What an error says, in one line; of an actor whose constructor failed, the exception at the end of its trace."""
+    lines = str(error).strip().splitlines() or [""]
+    return " ".join(lines[-1].split() if getattr(error, "actor_init_failed", False) else str(error).split())

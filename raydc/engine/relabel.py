@@ -17,6 +17,7 @@ import ray
 import torch
 
 from raydc.condense.views import SAMPLER, render
+from raydc.config import digest
 from raydc.config.schema import RelabelConfig
 from raydc.engine.device import device
 from raydc.engine.receipts import done, watched
@@ -26,6 +27,7 @@ from raydc.errors import ConfigError
 from raydc.labels.codecs import CODECS, describe, fidelity
 from raydc.labels.views import COLUMNS, VERSION, column, draw
 from raydc.sources.shard import ImageShard
+from raydc.store.folder import Folder
 from raydc.store.manifest import LabelFile, LabelSet, add_label_set, read
 from raydc.store.schema import Aug, CodecName
 from raydc.store.shards import label_shard
@@ -52,6 +54,12 @@ def settings(run: Run) -> RelabelConfig:
 def teacher_name(run: Run) -> str:
     """The labelling teacher."""
     return settings(run).teacher or run.config.squeeze.teachers[0].name
+
+
+def receipts(run: Run) -> Folder:
+    """Where the receipts of this label set lie: other settings or another teacher never take them for their own."""
+    made_by = [settings(run).model_dump(mode="json"), read_record(run.teachers(), teacher_name(run)).sha256]
+    return run.work("relabel", f"{settings(run).name}-{digest(made_by)[:8]}")
 
 
 def unit(dataset: str, shard: int) -> str:
@@ -104,7 +112,7 @@ class Labeler:
         worker = (ray.get_runtime_context().get_actor_id() or "")[:8]
         meta = {"began": began, "seconds": time.time() - began, "worker": worker, "image_steps": len(images) * views}
         receipt_of_shard = {"files": files, "count": len(images), "fidelity": measured, "meta": meta}
-        self.run.work("relabel", name).write_json(f"{unit(dataset, shard)}.json", receipt_of_shard)
+        receipts(self.run).write_json(f"{unit(dataset, shard)}.json", receipt_of_shard)
 
     def _views(
         self, images: torch.Tensor, key: Any, views: range, measured: dict[str, float]
@@ -142,8 +150,14 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
     """
     name = settings(run).name
     shards = [(d, s) for d in datasets for s in range(len(read(run.dataset(d)).images.files))]
-    folder = run.work("relabel", name)
+    folder = receipts(run)
     finished = done(folder)
+    for dataset, shard in shards:
+        if unit(dataset, shard) not in finished and name in read(run.dataset(dataset)).label_sets:
+            raise ConfigError(
+                f"data set '{dataset}' has a label set '{name}' that was made with other settings. "
+                "Give the new one a name of its own: relabel.name"
+            )
     rows = [{"dataset": d, "shard": s} for d, s in shards if unit(d, s) not in finished]
     start(len(shards), len(shards) - len(rows), "shard")
 
@@ -192,11 +206,11 @@ def label_set(run: Run, dataset: str) -> LabelSet:
     record, codec = read_record(run.teachers(), teacher_name(run)), CODECS[config.codec]
     classes = record.classes
     shards = len(read(run.dataset(dataset)).images.files)
-    receipts = [run.work("relabel", config.name).read_json(f"{unit(dataset, s)}.json") for s in range(shards)]
-    total = sum(r["count"] for r in receipts)
+    found = [receipts(run).read_json(f"{unit(dataset, s)}.json") for s in range(shards)]
+    total = sum(r["count"] for r in found)
     measured = {
-        name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in receipts) / total}
-        for name in receipts[0]["fidelity"]
+        name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in found) / total}
+        for name in found[0]["fidelity"]
     }
     return LabelSet(
         views=config.views,
@@ -208,5 +222,5 @@ def label_set(run: Run, dataset: str) -> LabelSet:
         labelled="decoded stored images",
         decoder=f"Pillow {importlib.metadata.version('pillow')}",
         fidelity=measured,
-        files=[LabelFile.model_validate(f) for r in receipts for f in r["files"]],
+        files=[LabelFile.model_validate(f) for r in found for f in r["files"]],
     )

@@ -81,8 +81,15 @@ def open_run(config: RunConfig) -> Run:
                 "Choose another 'output', or remove the folder to start again"
             )
     run.folder.write("run.yaml", dump(config).encode())
-    run.folder.write_json("env.json", environment())
+    if not run.folder.exists("env.json"):
+        run.folder.write_json("env.json", environment())
     return run
+
+
+def changed_environment(run: Run) -> str | None:
+    """What is not as it was when the run began, in words: its bytes may then differ from an undisturbed run's."""
+    changed = differences(run.folder.read_json("env.json"), environment())
+    return f"the run goes on in another environment than it began in ({'; '.join(changed)})" if changed else None
 
 
 def read_run(url: str) -> Run:

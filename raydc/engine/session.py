@@ -12,7 +12,7 @@ from types import FrameType
 from raydc.config import RunConfig
 from raydc.engine.cluster import cluster
 from raydc.engine.driver import STAGES, Driver
-from raydc.engine.run import environment, open_run
+from raydc.engine.run import changed_environment, environment, open_run
 from raydc.errors import RaydcError
 from raydc.report.console import show_result
 from raydc.report.events import EventLog
@@ -30,6 +30,9 @@ def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
     log = EventLog(run.folder, [StatusFile(run.folder), view])
     with view, _ending(log), cluster(), _terminable(), _beating(log):
         log.emit("run_started", run=config.name, output=run.url, versions=environment())
+        changed = changed_environment(run)
+        if changed:
+            log.emit("note", text=changed)
         driver = Driver(run, log.emit)
         for stage in stages or STAGES:
             driver.do(stage)

@@ -10,6 +10,7 @@ import numpy as np
 
 from raydc.config import dump
 from raydc.engine import evaluate, verifiers
+from raydc.engine.parts import read_marker, read_members
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record
 from raydc.plan.blocks import Block
@@ -18,7 +19,6 @@ from raydc.report.events import read_events
 from raydc.report.timings import stage_seconds, worker_lanes
 from raydc.sources.base import Source
 from raydc.sources.condensed import CondensedDataset
-from raydc.sources.decode import decode
 from raydc.store import manifest as manifests
 
 CLASSES = 20
@@ -35,7 +35,7 @@ def showcase(run: Run, classes: Sequence[str], source: Source | None, blocks: li
     config = run.config
     product = run.dataset("condensed")
     manifest = manifests.read(product)
-    markers = [run.blocks("condensed").read_json(f"{b.id}.json") for b in spread(blocks, BLOCKS)]
+    markers = [read_marker(run, "condensed", b.id) for b in spread(blocks, BLOCKS)]
     results = list(_results(run))
     events = read_events(run.folder)
     env = run.folder.read_json("env.json")
@@ -97,10 +97,9 @@ def _class_rows(
 
 def _evolution(run: Run, marker: dict[str, Any], classes: Sequence[str]) -> Evolution:
     names = sorted(n for n in marker["members"] if n.startswith("step-"))
-    data = run.blocks("condensed").ranges(f"{marker['block']}.tar", [tuple(marker["members"][n]) for n in names])
     label = marker["entries"][marker["shown"]][0]
-    frames = [(int(n[5:13]), decode(d, f"{marker['block']}.tar: {n}")) for n, d in zip(names, data, strict=True)]
-    return Evolution(classes[label], frames)
+    pictures = read_members(run, "condensed", marker, names)
+    return Evolution(classes[label], [(int(n[5:13]), p) for n, p in zip(names, pictures, strict=True)])
 
 
 def _objective(markers: list[dict[str, Any]]) -> dict[str, Term]:
@@ -119,7 +118,10 @@ def _objective(markers: list[dict[str, Any]]) -> dict[str, Term]:
 def _verifiers(run: Run) -> list[VerifierScore]:
     if not run.folder.exists(verifiers.FILE):
         return []
-    return [VerifierScore(**answer) for answer in run.folder.read_json(verifiers.FILE)]
+    return [
+        VerifierScore(a["verifier"], a["data"], a["top1"], a["top5"], a["count"])
+        for a in run.folder.read_json(verifiers.FILE)
+    ]
 
 
 def _results(run: Run) -> Iterator[tuple[Any, dict[str, Any]]]:

@@ -18,8 +18,9 @@ from raydc.engine.run import Run
 from raydc.engine.trainers import fit
 from raydc.engine.weights import read_record
 from raydc.store.folder import Folder
-from raydc.teachers.teacher import TeacherRecord, adopt
+from raydc.teachers.teacher import TeacherRecord, adopt, load
 from raydc.teachers.train import keep, train_teacher
+from raydc.teachers.trial import trial
 
 STATE = "state.safetensors"
 
@@ -31,7 +32,7 @@ def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[...,
             if config.train is not None:
                 _train(run, config, source, emit)
             else:
-                fetch(run, run.teachers(), [config], classes)
+                fetch(run, run.teachers(), [config], classes, source)
             emit("unit_done", unit=config.name, seconds=0.0, worker="", image_steps=0)
 
 
@@ -41,24 +42,29 @@ def describe(run: Run, name: str) -> str:
     return f"{name} ({record.arch.name})" + (f" {100 * record.top1:.1f} % top-1" if record.top1 is not None else "")
 
 
-def fetch(run: Run, folder: Folder, teachers: list[TeacherConfig], classes: list[str]) -> None:
-    """Fetch foreign weights, hold them against architecture and class list, and commit them to a folder.
+def fetch(run: Run, folder: Folder, teachers: list[TeacherConfig], classes: list[str], source: list[Any]) -> None:
+    """Fetch foreign weights, hold them against architecture, class list and real images, and commit them to a folder.
 
     Raises:
-        DataError: weights that cannot be read or do not fit.
+        DataError: weights that cannot be read, do not fit, or know nothing of the data set.
     """
-    tasks = [_fetch.remote(folder, t, classes, run.config.data.image_size) for t in teachers]
+    shown = source if run.config.data.use != "none" else []
+    engine = run.config.engine
+    task = ray.remote(_fetch).options(num_cpus=engine.cpus_per_worker, num_gpus=engine.gpus_per_worker)
     try:
-        ray.get(tasks)
+        ray.get([task.remote(run, folder, t, classes, shown) for t in teachers])
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
 
 
-@ray.remote
-def _fetch(folder: Folder, config: TeacherConfig, classes: list[str], image_size: int) -> None:
+def _fetch(run: Run, folder: Folder, config: TeacherConfig, classes: list[str], source: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "weights"
-        commit(folder, adopt(config, classes, image_size, path), path)
+        record = adopt(config, classes, run.config.data.image_size, path)
+        if source:
+            known = trial(load(record, path, device(run.config.engine.threads)), ray.get(source[0]))
+            record = record.model_copy(update={"top1": known})
+        commit(folder, record, path)
 
 
 def commit(folder: Folder, record: TeacherRecord, path: Path) -> None:

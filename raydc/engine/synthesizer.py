@@ -22,13 +22,13 @@ from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis, snapshot_steps
 from raydc.config.schema import SynthesizeConfig
 from raydc.engine.device import device
+from raydc.engine.parts import image_name, step_name, write_part
 from raydc.engine.run import Run
 from raydc.engine.weights import teacher
 from raydc.errors import DataError
 from raydc.plan.blocks import Block
 from raydc.sources.base import Source
 from raydc.sources.decode import encode
-from raydc.store.tar import build
 from raydc.teachers.teacher import Teacher
 
 
@@ -111,13 +111,14 @@ class Synthesizer:
     """The actor. It serves every data set of a run; a teacher is loaded when the first block needs it."""
 
     def __init__(self, run: Run, recipes: dict[str, Recipe], source: list[Any]) -> None:
-        self.job, self.recipes = run, recipes
-        self.source: Source | None = ray.get(source[0]) if source else None
+        self.job, self.recipes, self.source_ref = run, recipes, source
+        self.source: Source | None = None
         self.makers: dict[str, BlockMaker] = {}
         self.leaving = threading.Event()
 
     def hello(self) -> str:
-        """Say which node this actor lives on."""
+        """Fetch the real data's index and say which node this actor lives on."""
+        self.source = ray.get(self.source_ref[0]) if self.source_ref else None
         return ray.get_runtime_context().get_node_id()
 
     def preempt(self) -> None:
@@ -129,7 +130,8 @@ class Synthesizer:
         began = time.time()
         if work.dataset not in self.makers:
             self.makers[work.dataset] = BlockMaker(self.job, self.recipes[work.dataset], self.source)
-        made = InFlight(self.makers[work.dataset], work.block, self.leaving).make()
+        block = InFlight(self.makers[work.dataset], work.block, self.leaving)
+        made = block.make()
         if made is None:
             return None
         meta = {
@@ -139,6 +141,7 @@ class Synthesizer:
             "image_steps": made.pop("steps_taken") * len(work.block.entries),
         }
         self.job.blocks(work.dataset).write_json(f"{work.block.id}.json", {**made, "meta": meta})
+        block.forget()
         return meta
 
 
@@ -168,9 +171,11 @@ class InFlight:
                 return None
             pixels, history = synthesis.pixels(), synthesis.history.plain()
             self._finite(history)
-        marker = self._commit(pixels.numpy().transpose(0, 2, 3, 1), history)
+        return self._commit(pixels.numpy().transpose(0, 2, 3, 1), history)
+
+    def forget(self) -> None:
+        """Remove the checkpoint. Only the marker makes it useless, so it comes first."""
         self.checkpoints.remove(self.checkpoint)
-        return marker
 
     def _observe(self, synthesis: Synthesis) -> bool:
         t, config = synthesis.done, self.config
@@ -202,18 +207,11 @@ class InFlight:
 
     def _commit(self, images: np.ndarray, history: dict[str, Any]) -> dict[str, Any]:
         pack, block = self.maker.run.config.pack, self.block
-        members = [(f"{n:06d}.{pack.format}", encode(im, pack.format, pack.quality)) for n, im in enumerate(images)]
+        members = [(image_name(n, pack.format), encode(im, pack.format, pack.quality)) for n, im in enumerate(images)]
         for step, picture in sorted(self.pictures.items()):
-            members.append((f"step-{step:08d}.png", encode(picture.transpose(1, 2, 0), "png", pack.quality)))
-        data, offsets = build(members)
-        receipt = self.parts.write(f"{block.id}.tar", data)
+            members.append((step_name(step), encode(picture.transpose(1, 2, 0), "png", pack.quality)))
         return {
-            "block": block.id,
-            "number": block.number,
-            "entries": [list(e) for e in block.entries],
-            "bytes": receipt.bytes,
-            "sha256": receipt.sha256,
-            "members": offsets,
+            **write_part(self.parts, block, members),
             "shown": shown(block),
             "history": history,
             "steps_taken": self.config.steps - self.first,

@@ -8,9 +8,12 @@ from typing import Any
 from raydc.report.charts import strip
 from raydc.report.data import ReportData
 from raydc.report.naming import NAMES, Tree, kind
+from raydc.report.ranking import scores
 from raydc.report.results import DATA, Group, Verdict, groups, rank, verdicts
 from raydc.report.scales import Scale, linear, tick_text
 from raydc.report.units import bytes_text, duration, plural
+
+EVERY = {1: "the one comparison made", 2: "both comparisons"}
 
 
 def facts(data: ReportData) -> list[Tree]:
@@ -43,6 +46,7 @@ def results(evaluations: Sequence[Mapping[str, Any]]) -> Tree | None:
     return {
         "headline": headline(judged, present),
         "verdicts": [_verdict(v, len({w.ipc for w in judged}) > 1) for v in judged],
+        "scores": [{"student": s.student, "sentence": s.sentence()} for s in scores(evaluations)],
         "strips": _strips(found, scale),
         "ticks": [{"at": f"{100 * scale(t):.2f}", "text": f"{tick_text(t)} %"} for t in scale.ticks()],
         "rows": [_row(g, found[i - 1] if i else None) for i, g in enumerate(found)],
@@ -64,7 +68,7 @@ def headline(judged: Sequence[Verdict], present: Sequence[str]) -> str:
         return "Every comparison rests on one seed, which is no evidence either way. Run at least three."
     for outcome, verb in verbs.items():
         if counts[outcome] == total:
-            said.append(f"{verb} in {'the one comparison made' if total == 1 else f'all {total} comparisons'}")
+            said.append(f"{verb} in {EVERY.get(total, f'all {total} comparisons')}")
         elif counts[outcome]:
             said.append(f"{verb} in {counts[outcome]} of {total}" if not said else f"{verb} in {counts[outcome]}")
     text = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from raydc.report.ranking import scores
 from raydc.report.results import Group, groups, verdicts
 from raydc.report.units import bytes_text
 
@@ -48,7 +49,8 @@ def as_markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
     lines = [HEADINGS, tuple("---" if i < 3 else "---:" for i in range(len(HEADINGS))), *rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     verdict = "".join(f"- {_named(line)}\n" for line in _verdict_lines(evaluations))
-    return f"{table}\n\n{FOOTNOTE[0].upper()}{FOOTNOTE[1:]}.\n" + (f"\n{verdict}" if verdict else "")
+    ranking = "".join(f"- {score.student}. {score.sentence()}\n" for score in scores(evaluations))
+    return f"{table}\n\n{FOOTNOTE[0].upper()}{FOOTNOTE[1:]}.\n" + (f"\n{verdict}{ranking}" if verdict else "")
 
 
 def _cells(group: Group) -> tuple[str, ...]:
@@ -76,4 +78,5 @@ def _named(line: tuple[str, str]) -> str:
 
 def _caption(evaluations: Sequence[Mapping[str, Any]]) -> Text:
     lines = [FOOTNOTE] + [f"{name}. {sentence}" for name, sentence in _verdict_lines(evaluations)]
+    lines += [f"{score.student}. {score.sentence()}" for score in scores(evaluations)]
     return Text("\n".join(lines))

@@ -21,6 +21,7 @@ from raydc.sources.lru import ByteCache
 from raydc.sources.shard import ImageShard, LabelBlock, read_label_block
 from raydc.store import manifest as manifests
 from raydc.store.folder import Folder
+from raydc.store.manifest import LabelFile
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +93,7 @@ class CondensedDataset:
         return self.at(i, 0)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_images", "_blocks", "_hashed")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_images", "_blocks", "_hashed", "_sized")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -165,6 +166,7 @@ class CondensedDataset:
         self._images: ByteCache[ImageShard] = ByteCache(self._cache_bytes)
         self._blocks: ByteCache[LabelBlock] = ByteCache(self._cache_bytes // LABEL_SHARE)
         self._hashed: set[int] = set()
+        self._sized: set[str] = set()
 
     def _epoch(self, epoch: int, batch: int, key: Key | None, rank: int, world: int) -> Iterator[Batch]:
         count = len(self._files)
@@ -214,12 +216,25 @@ class CondensedDataset:
             if labels is None:
                 raise DataError(f"{self.folder} was opened without a label set")
             file = self._label_files[images.path, view]
+            self._check_size(file)
             block = read_label_block(
                 self.folder, file, view, images.samples, labels.row_bytes, self.manifest.images.size
             )
             return block, block.nbytes
 
         return self._blocks.get((s, view), load)
+
+    def _check_size(self, file: LabelFile) -> None:
+        """Refuse a label file that was cut or replaced. Its hash would need the whole file; ``verify`` takes it."""
+        if file.path in self._sized:
+            return
+        found = self.folder.size(file.path)
+        if found != file.bytes:
+            raise DataError(
+                f"{self.folder}: {file.path} has {found} bytes, its manifest says {file.bytes}. Restore it; "
+                "`raydc verify` finds all that is wrong"
+            )
+        self._sized.add(file.path)
 
     def _decode(self, rows: np.ndarray) -> np.ndarray:
         if self._labels is None:

@@ -143,6 +143,12 @@ def test_a_network_without_batch_norm_is_refused() -> None:
         term(nn.Sequential(nn.Conv2d(3, 2, 1)), pixels(1, 4))
 
 
+def test_a_network_in_training_mode_is_refused_because_it_would_drift() -> None:
+    network = frozen(TinyResNet()).train()
+    with pytest.raises(ValueError, match="BatchNorm layers are in training mode: bn1"), tapped(network):
+        pass
+
+
 def test_taps_leave_no_hooks_behind() -> None:
     network = two_layers()
     with pytest.raises(RuntimeError, match="stop"), tapped(network):

@@ -65,7 +65,7 @@ def test_cda_is_sre2l_but_for_the_curriculum(tmp_path: Path) -> None:
         for m in ("sre2l", "cda")
     ]
     changed = differences(identity(runs[0]), identity(runs[1]))
-    assert [line.split(":")[0] for line in changed] == ["synthesize.augment"]
+    assert [line.split(":")[0] for line in changed] == ["method.name", "synthesize.augment"]
     synth = runs[0].synthesize
     assert (synth.steps, synth.optimizer.lr, synth.optimizer.betas, synth.blocks.size) == (4000, 0.25, (0.5, 0.9), 100)
     bn = synth.objective[1]
@@ -213,8 +213,10 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
 
 # ---- which runs are the same ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "text", ["engine.workers=7", "output=elsewhere", "name=other", "evaluate.seeds=[9]", "method.title=x"]
-)
+    "text",
+    ["engine.workers=7", "output=elsewhere", "name=other", "evaluate.seeds=[9]", "method.title=x", "relabel.views=7",
+     "synthesize.checkpoint_every=7"],
+)  # fmt: skip
 def test_where_and_how_it_is_judged_does_not_make_another_run(text: str) -> None:
     run = validate(TREE, "test")
     changed = override(run, [text])
@@ -223,7 +225,7 @@ def test_where_and_how_it_is_judged_does_not_make_another_run(text: str) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["seed=1", "data.image_size=16", "squeeze.workers=2", "synthesize.ipc=3", "pack.quality=90", "relabel.views=7"],
+    ["seed=1", "data.image_size=16", "squeeze.workers=2", "synthesize.ipc=3", "pack.quality=90", "engine.threads=2"],
 )
 def test_what_changes_the_data_set_makes_another_run(text: str) -> None:
     run = validate(TREE, "test")

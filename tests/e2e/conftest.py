@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tiny
 
-from raydc.engine.cluster import cluster
+from tests import tiny
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 @pytest.fixture(scope="package")
 def here() -> Iterator[None]:
-    """Ray in this process, as a driver starts it, for commands that are called and not started."""
-    with tiny.ray_folder() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with cluster():
-            yield
-        tiny.wait_until(lambda: not tiny.processes(folder), 20, "Ray's processes to end")
+    """Ray in this process, for commands that are called and not started."""
+    with tiny.ray_here():
+        yield

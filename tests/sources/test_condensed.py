@@ -145,13 +145,14 @@ def test_labels_made_with_another_sampler_are_not_rendered(tmp_path: Path) -> No
         raydc.open(toy.folder.url).loader(0, 4)
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "labels"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "labels", "longer"])
 def test_damage_is_named_when_it_is_read(tmp_path: Path, damage: str) -> None:
     toy = toys.build(str(tmp_path / "set"), shards=(6,))
-    name = "labels/soft/train-000000-v0000-0002.tar" if damage == "labels" else "images/train-000000.tar"
+    name = "labels/soft/train-000000-v0000-0002.tar" if damage in ("labels", "longer") else "images/train-000000.tar"
     path = Path(toy.folder.url) / name
     raw = path.read_bytes()
-    path.write_bytes(raw[:1000] + bytes([raw[1000] ^ 1]) + raw[1001:] if damage == "flip" else raw[:700])
+    flipped = raw[:1000] + bytes([raw[1000] ^ 1]) + raw[1001:]
+    path.write_bytes({"flip": flipped, "longer": raw + b"\0" * 512}.get(damage, raw[:700]))
     with pytest.raises(DataError, match=path.name):
         list(raydc.open(toy.folder.url).batches(0, 4))
 
