@@ -41,9 +41,12 @@ def _config(target: str, overrides: list[str] | None) -> Any:
 
 
 def _go(target: str, overrides: list[str] | None, stages: tuple[str, ...] | None) -> None:
+    from raydc.engine.inspection import check_networks
     from raydc.engine.session import go
 
-    go(_config(target, overrides), stages)
+    config = _config(target, overrides)
+    check_networks(config)  # a student's network is built last, after hours of work
+    go(config, stages)
 
 
 USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -148,7 +151,8 @@ def verify(dataset: Dataset) -> None:
 
     problems = check_all(Folder(dataset))
     if problems:
-        raise DataError(f"{dataset}: {len(problems)} problems\n" + "\n".join(f"  {p}" for p in problems))
+        head = f"{dataset}: {len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise DataError("\n  ".join([head, *problems]))
     typer.echo(f"{dataset}: whole, every file has the bytes of the manifest")
 
 

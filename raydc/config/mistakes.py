@@ -12,6 +12,12 @@ from pydantic import BaseModel, ValidationError
 from raydc.config.schema import RunConfig
 from raydc.errors import nearest
 
+_EXPECTED = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "list": "a list",
+    "tuple": "a list", "dict": "a section of keys and values", "model": "a section of keys and values",
+}  # fmt: skip
+"""What pydantic's kinds of errors about types expect, in the words of YAML."""
+
 
 @dataclass(frozen=True)
 class _Mistake:
@@ -74,6 +80,9 @@ def _words(error: dict[str, Any]) -> str:
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
         return f": '{found}' is not known{nearest(str(found), words)}{_listed(words)}"
+    for ending, expected in _EXPECTED.items():
+        if kind in (f"{ending}_type", f"{ending}_parsing", f"{ending}_from_float"):
+            return f": expected {expected}, found {found!r}"
     message = error["msg"].removeprefix("Value error, ")
     return f": {message}" if kind == "value_error" and isinstance(found, dict) else f": {message}, found {found!r}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from raydc.errors import ClusterError
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Object store of a local cluster. Blocks pass receipts, not pixels; only indexes of real data live there."""
+
+ANSWER_SECONDS = 10.0
+"""How long an address may take to answer; Ray itself would wait for minutes."""
 
 
 @contextmanager
@@ -33,16 +37,24 @@ def cluster() -> Iterator[None]:
     try:
         with _muted():
             if address:
+                _listening(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             else:
                 _start_local()
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = address or "local"
-        raise ClusterError(f"no Ray cluster at {where}: {error}. Check RAY_ADDRESS and RAY_AUTH_MODE") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        advice = ". Check RAY_ADDRESS and RAY_AUTH_MODE, or unset RAY_ADDRESS to start Ray on this machine"
+        raise ClusterError(f"no Ray cluster at {address or 'local'}: {error}{advice if address else ''}") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _listening(address: str) -> None:
+    """Try an address of the form HOST:PORT; other forms are Ray's to judge."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
 
 
 def _start_local() -> None:

@@ -96,13 +96,18 @@ class Driver:
         teachers = self.run.config.squeeze.teachers
         already = sum(self.run.teachers().exists(f"{t.name}.json") for t in teachers)
         self._start(len(teachers), already, "teacher")
+        self._check_counts()
         squeeze.squeeze(self.run, self.source_ref, self.classes, self.emit)
         return ", ".join(squeeze.describe(self.run, t.name) for t in teachers)
 
-    def _synthesize(self) -> str:
+    def _check_counts(self) -> None:
+        """Refuse what the data cannot give, before teachers are trained for it."""
         for dataset, blocks in self.blocks.items():
             made = synthesize.recipe(self.run, dataset)
             synthesize.check_counts(self.run, blocks, made, self.classes, self.images)
+
+    def _synthesize(self) -> str:
+        self._check_counts()
         total = sum(len(b) for b in self.blocks.values())
         already = sum(len(done(self.run.blocks(d)) & {b.id for b in bs}) for d, bs in self.blocks.items())
         self._start(total, already, "block")

@@ -13,6 +13,7 @@ import ray
 
 from raydc.config import RunConfig, dump
 from raydc.engine.parts import image_name, read_marker
+from raydc.engine.pool import root_cause
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.errors import DataError
@@ -101,15 +102,23 @@ def pack(run: Run, dataset: str, ids: list[str], classes: list[str], emit: Calla
             continue
         if len(waiting) >= IN_FLIGHT:
             ready, waiting = ray.wait(waiting, num_returns=1)
-            ray.get(ready)
+            _finish(ready)
         task = pack_shard.options(max_retries=run.config.engine.max_attempts)
         waiting.append(task.remote(run, dataset, number, int(firsts[number]), [rows[i] for i in shard], names))
-    ray.get(waiting)
+    _finish(waiting)
     files = [ImageFile.model_validate(run.work("pack", dataset).read_json(f"{n:06d}.json")) for n in range(len(shards))]
     source = Source(name=run.config.data.name, classes=len(classes))
     manifest = Manifest(source=source, images=images_info(run, len(rows), files))
     publish(target, manifest, classes, card(run.config, dataset, len(rows), len(classes)), provenance(run))
     emit("progress", text=f"{dataset}: {len(rows)} images in {len(files)} shards")
+
+
+def _finish(tasks: list[Any]) -> None:
+    """Wait for tasks; the error of one of them without Ray's wrapping."""
+    try:
+        ray.get(tasks)
+    except ray.exceptions.RayTaskError as error:
+        raise root_cause(error) from None
 
 
 def identity(run: Run) -> str:

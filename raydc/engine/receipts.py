@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from raydc.engine.background import repeating
 from raydc.store.folder import Folder
 
 POLL_SECONDS = 1.0
@@ -19,22 +19,12 @@ def done(folder: Folder) -> set[str]:
 @contextmanager
 def watched(folder: Folder, already: set[str], on_done: Callable[[str], None]) -> Iterator[None]:
     """While Ray Data or Ray Train holds the driver, call ``on_done`` for each receipt that appears."""
-    stop = threading.Event()
+    seen = set(already)
 
     def look() -> None:
-        seen = set(already)
-        while True:
-            last = stop.wait(POLL_SECONDS)
-            for name in sorted(done(folder) - seen):
-                seen.add(name)
-                on_done(name)
-            if last:
-                return
+        for name in sorted(done(folder) - seen):
+            seen.add(name)
+            on_done(name)
 
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
+    with repeating(look, POLL_SECONDS):
         yield
-    finally:
-        stop.set()
-        watcher.join()

@@ -23,7 +23,7 @@ from raydc.engine.device import device
 from raydc.engine.receipts import done, watched
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record, teacher
-from raydc.errors import ConfigError
+from raydc.errors import ConfigError, DataError
 from raydc.labels.codecs import CODECS, describe, fidelity
 from raydc.labels.views import COLUMNS, VERSION, column, draw
 from raydc.sources.shard import ImageShard
@@ -77,9 +77,14 @@ class Labeler:
         self.teacher = teacher(run, teacher_name(run), self.device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        said = []
         for dataset, shard in zip(batch["dataset"], batch["shard"], strict=True):
-            self.label(str(dataset), int(shard))
-        return {"shard": batch["shard"]}
+            try:
+                self.label(str(dataset), int(shard))
+                said.append("")
+            except DataError as error:  # Ray Data would hand on its text alone, inside a traceback
+                said.append(str(error))
+        return {"shard": batch["shard"], "error": np.array(said)}
 
     def label(self, dataset: str, shard: int) -> None:
         """Label one shard and leave its receipt."""
@@ -188,7 +193,7 @@ def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of its plans; errors arrive as exceptions
     actors = max(1, min(engine.workers, len(rows)))
-    ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+    labelled = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         Labeler,
         fn_constructor_args=(run,),
         batch_size=1,
@@ -198,6 +203,10 @@ def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
             min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1
         ),
     ).take_all()
+    failed = [row["error"] for row in labelled if row["error"]]
+    if failed:
+        head = f"{len(failed)} of {len(rows)} shards could not be labelled, the others are done"
+        raise DataError(f"{head}. First: {failed[0]}")
 
 
 def label_set(run: Run, dataset: str) -> LabelSet:

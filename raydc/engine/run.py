@@ -17,6 +17,9 @@ from raydc.errors import ConfigError
 from raydc.keys import Key
 from raydc.store.folder import Folder
 
+MADE = ("teachers", "blocks", "datasets", "work")
+"""What stands in a run folder once work was done: a folder without them may be given to a corrected config."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -70,7 +73,7 @@ def open_run(config: RunConfig) -> Run:
     # Workers have other working directories, so a local path is made absolute once, here.
     url = config.folder if "://" in config.folder else str(Path(config.folder).expanduser().resolve())
     run = Run(config, url)
-    if run.folder.exists("run.yaml"):
+    if run.folder.exists("run.yaml") and any(run.folder.exists(name) for name in MADE):
         old = read_run(url)
         changed = differences(identity(old.config), identity(config))
         if changed:

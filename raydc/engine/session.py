@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from raydc.config import RunConfig
+from raydc.engine.background import repeating
 from raydc.engine.cluster import cluster
 from raydc.engine.driver import STAGES, Driver
 from raydc.engine.run import changed_environment, environment, open_run
-from raydc.errors import RaydcError
+from raydc.errors import INTERRUPTED, RaydcError
 from raydc.report.console import show_result
 from raydc.report.events import EventLog
 from raydc.report.live import view_for
@@ -28,7 +29,7 @@ def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
     run = open_run(config)
     view = view_for()
     log = EventLog(run.folder, [StatusFile(run.folder), view])
-    with view, _ending(log), cluster(), _terminable(), _beating(log):
+    with view, _ending(log), _terminable(), cluster(), _terminable(), repeating(log.tick, BEAT_SECONDS):
         log.emit("run_started", run=config.name, output=run.url, versions=environment())
         changed = changed_environment(run)
         if changed:
@@ -46,9 +47,9 @@ def _ending(log: EventLog) -> Iterator[None]:
     """Write how the run ended into its events, whatever happens."""
     try:
         yield
-    except KeyboardInterrupt:
-        log.emit("run_failed", error="interrupted; the same command goes on", code=130)
-        raise
+    except (KeyboardInterrupt, SystemExit):  # the latter: Ray's own handler, while Ray starts
+        log.emit("run_failed", error="interrupted; the same command goes on", code=INTERRUPTED)
+        raise KeyboardInterrupt from None
     except RaydcError as error:
         log.emit("run_failed", error=str(error), code=error.exit_code)
         raise
@@ -60,26 +61,8 @@ def _ending(log: EventLog) -> Iterator[None]:
 
 
 @contextmanager
-def _beating(log: EventLog) -> Iterator[None]:
-    """Give a sign of life every few seconds, also while Ray Data or Ray Train holds this thread."""
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(BEAT_SECONDS):
-            log.tick()
-
-    heart = threading.Thread(target=beat, daemon=True)
-    heart.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        heart.join()
-
-
-@contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does. Entered after Ray has started, which sets a handler of its own."""
+    """Let SIGTERM end the run as Ctrl-C does. Entered again after Ray has started, which sets a handler of its own."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -31,7 +31,7 @@ def fit(run: Run, name: str, loop: Callable[[dict[str, Any]], None], workers: in
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     engine = run.config.engine
     path, filesystem = storage(run)
-    trainer = TorchTrainer(
+    trainer = Trainer(
         loop,
         train_loop_config=config,
         scaling_config=ScalingConfig(
@@ -54,6 +54,13 @@ def fit(run: Run, name: str, loop: Callable[[dict[str, Any]], None], workers: in
         if isinstance(cause, RaydcError):
             raise cause from None
         raise ClusterError(f"training '{name}' failed {engine.max_attempts} times; the last error: {cause}") from error
+
+
+class Trainer(TorchTrainer):
+    """A trainer that leaves Ctrl-C alone: Train's own handler stays after ``fit`` and ends the driver with status 0."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Register nothing."""
 
 
 def gpu(count: float) -> dict[str, float]:

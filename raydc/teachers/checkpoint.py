@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,12 +16,15 @@ from safetensors import SafetensorError
 from torch import nn
 
 from raydc.errors import DataError
+from raydc.store.faults import clean
 from raydc.store.folder import read_url
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts put the state dict, in the order they are tried."""
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+"""How torch files begin, new ones and those of before torch 1.6."""
 COUNTER = "num_batches_tracked"
 SHOWN = 5
 META = "raydc"
@@ -32,8 +36,8 @@ def read_state(url: str) -> dict[str, torch.Tensor]:
     Raises:
         DataError: missing, not a checkpoint, truncated, or a pickle that would run code.
     """
-    data = read_url(url)
-    return _strip(_unwrap(_parse(data, url), url))
+    data, shown = read_url(url), clean(url)
+    return _strip(_unwrap(_parse(data, shown), shown))
 
 
 def _parse(data: bytes, url: str) -> Any:
@@ -42,16 +46,24 @@ def _parse(data: bytes, url: str) -> Any:
             return safetensors.torch.load(data)
         except SafetensorError as error:
             raise DataError(f"'{url}' is a damaged safetensors file: {error}. Fetch it again") from None
+    if not data.startswith((ZIP, PICKLE)):
+        raise DataError(
+            f"'{url}' is neither safetensors nor a torch file: {len(data)} bytes that begin with {data[:16]!r}. "
+            "Check that it is the weights themselves and not a page or a pointer to them"
+        )
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        # The rest of torch's text tells how to run the code all the same.
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"it asks for {named.group(1)}" if named else "it is a bare pickle"
         raise DataError(
-            f"'{url}' is not a plain state dict: reading it would run code of the file, which raydc never does. "
-            f"Save only the tensors, as safetensors or torch.save(model.state_dict()). Cause: {_line(error)}"
+            f"'{url}' is not a plain state dict: reading it would run code of the file ({why}), which raydc never "
+            "does. Save only the tensors, as safetensors or torch.save(model.state_dict())"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # damaged bytes make torch's unpickler raise anything from OSError to IndexError
         raise DataError(
-            f"'{url}' ({len(data)} bytes) is neither safetensors nor a whole torch file: {_line(error)}"
+            f"'{url}' ({len(data)} bytes) is not a whole torch file: {_line(error)}. Fetch it again"
         ) from None
 
 
@@ -124,7 +136,10 @@ def _same_shapes(theirs: Mapping[str, torch.Tensor], ours: Mapping[str, torch.Te
             "teacher's 'classes', and raydc picks those of the data set by name"
         )
     shown = [f"{k}: {list(theirs[k].shape)} for {list(ours[k].shape)}" for k in bad]
-    raise DataError(f"{origin} has {len(bad)} tensors of another shape than the network's ({_some(shown)})")
+    raise DataError(
+        f"{origin} does not fit the network: {len(bad)} of {len(ours)} tensors have another shape ({_some(shown)}). "
+        "Check the network's name and options"
+    )
 
 
 def _without_counters(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -132,7 +147,7 @@ def _without_counters(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
 
 
 def _line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return str(error).partition(". ")[0].partition("\n")[0] or type(error).__name__
 
 
 def _some(names: list[str]) -> str:

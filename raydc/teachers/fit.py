@@ -179,11 +179,11 @@ def count_hits(
         device: where the counts live.
     """
     counts = torch.zeros(3, dtype=torch.int64, device=device)
-    with torch.no_grad():
-        for x01, labels in batches:
+    for x01, labels in batches:  # whatever makes the batches may need gradients of its own
+        with torch.no_grad():
             outputs = forward(x01)
-            ranked = outputs.topk(min(5, outputs.shape[1]), dim=1).indices == labels[:, None]
-            counts += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(labels), device=device)])
+        ranked = outputs.topk(min(5, outputs.shape[1]), dim=1).indices == labels[:, None]
+        counts += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(labels), device=device)])
     return counts
 
 

@@ -42,6 +42,14 @@ def skeleton(arch: Arch, classes: int, image_size: int) -> nn.Module:
         return construct(arch, classes, image_size, REPLACED)
 
 
+def check(arch: Arch, classes: int, image_size: int) -> None:
+    """Refuse what :func:`build` refuses, in moments: shapes are followed on the meta device, nothing is computed."""
+    try:
+        _try(skeleton(arch, classes, image_size), arch, classes, image_size, torch.device("meta"))
+    except ConfigError:
+        build(arch, classes, image_size)  # some operations exist on real devices alone: only a real refusal counts
+
+
 def construct(arch: Arch, classes: int, image_size: int, key: Key) -> nn.Module:
     """Build a network on torch's current default device, without trying it. Errors of names as in :func:`build`."""
     make, known = {"timm": (_timm, _timm_names), "torchvision": (_torchvision, _torchvision_names),
@@ -82,17 +90,20 @@ def _small(arch: Arch, classes: int, image_size: int) -> nn.Module:
     return SMALL[arch.name](classes=classes, image_size=image_size, **options)
 
 
-def _try(network: nn.Module, arch: Arch, classes: int, image_size: int) -> None:
+def _try(
+    network: nn.Module, arch: Arch, classes: int, image_size: int, device: torch.device = torch.device("cpu")
+) -> None:
     """Show the network one black image: the only size rule that holds for every library."""
     was_training = network.training
     found: Any = "no answer"
     try:
         with torch.no_grad():
-            out = network.eval()(torch.zeros(1, 3, image_size, image_size))
+            out = network.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
         found = list(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
-            f"{arch.use} network '{arch.name}' cannot take images of {image_size}x{image_size} pixels: {error}. "
+            f"{arch.use} network '{arch.name}' cannot take images of {image_size}x{image_size} pixels: "
+            f"{str(error).rstrip('.')}. "
             "Raise data.image_size, or give the network an option for this size (timm: img_size)"
         ) from error
     finally:

@@ -14,6 +14,7 @@ from torch import nn
 from raydc.config.schema import Arch, Normalize, TeacherConfig
 from raydc.errors import DataError
 from raydc.sources.classes import class_list
+from raydc.store.faults import clean
 from raydc.store.folder import Folder
 from raydc.teachers import checkpoint
 from raydc.teachers.networks import REPLACED, build, construct, skeleton
@@ -100,11 +101,15 @@ def adopt(config: TeacherConfig, classes: Sequence[str], image_size: int, path: 
     outputs = len(classes) if own is None else len(own)
     columns = None if own is None else columns_of(own, classes, config.name)
     module = build(config.arch, outputs, image_size)
-    origin = f"teacher '{config.name}' ({config.weights})"
-    module.load_state_dict(checkpoint.match(checkpoint.read_state(config.weights), module, config.keys, origin))
+    origin = f"teacher '{config.name}' ({clean(config.weights)})"
+    try:
+        state = checkpoint.read_state(config.weights)
+    except DataError as error:
+        raise DataError(f"weights of teacher '{config.name}': {error}") from error
+    module.load_state_dict(checkpoint.match(state, module, config.keys, origin))
     return TeacherRecord(
         name=config.name, arch=config.arch, normalize=config.normalize, outputs=outputs, columns=columns,
-        image_size=image_size, sha256=save(module, path), origin=config.weights,
+        image_size=image_size, sha256=save(module, path), origin=clean(config.weights),
     )  # fmt: skip
 
 

@@ -133,6 +133,24 @@ def test_settings_that_cannot_work_together_are_refused(text: str, message: str)
         override(run, [text])
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("synthesize.steps=many", "synthesize.steps: expected a whole number, found 'many'"),
+        ("synthesize.steps=1.5", "synthesize.steps: expected a whole number, found 1.5"),
+        ("evaluate.temperature=hot", "evaluate.temperature: expected a number, found 'hot'"),
+        ("synthesize.clamp=perhaps", "synthesize.clamp: expected true or false, found 'perhaps'"),
+        ("evaluate.seeds=3", "evaluate.seeds: expected a list, found 3"),
+        ("data.train=[1]", r"data.train: expected text, found \[1\]"),
+        ("data=8", "data: expected a section of keys and values, found 8"),
+        ("engine=null", "engine: expected a section of keys and values, found None"),
+    ],
+)
+def test_types_are_told_in_the_words_of_yaml(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        override(validate(copy.deepcopy(TREE), "test"), [text])
+
+
 def test_a_run_without_real_images_is_told_all_that_it_cannot_do() -> None:
     tree = copy.deepcopy(TREE)
     tree["data"] = {"use": "none", "classes": 3, "image_size": 8}

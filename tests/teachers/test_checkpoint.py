@@ -55,6 +55,20 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "fired").exists()
 
 
+def test_what_asks_for_code_is_named_and_torch_does_not_advise_to_run_it(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "w.pth")
+    with pytest.raises(DataError, match=r"asks for torch\.nn\.modules\.linear\.Linear.*state_dict\(\)") as told:
+        read_state(str(tmp_path / "w.pth"))
+    assert "weights_only" not in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"a\n", b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1"])
+def test_what_is_no_checkpoint_at_all_is_shown(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "w.pth").write_bytes(data)
+    with pytest.raises(DataError, match=rf"neither safetensors nor a torch file: {len(data)} bytes that begin with b'"):
+        read_state(str(tmp_path / "w.pth"))
+
+
 @pytest.mark.parametrize("cut", [0, 3, 100, -10])
 @pytest.mark.parametrize("form", ["safetensors", "pth"])
 def test_a_cut_file_is_refused(tmp_path: Path, form: str, cut: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from raydc.config.schema import Arch
 from raydc.errors import ConfigError
 from raydc.keys import Key
-from raydc.teachers.networks import build, skeleton
+from raydc.teachers.networks import build, check, skeleton
 from raydc.teachers.small import SMALL
 
 
@@ -82,3 +84,28 @@ def test_an_image_too_small_for_the_network_is_refused() -> None:
 def test_a_network_for_other_inputs_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot take images"):
         build(arch("test_resnet", "timm", in_chans=1), 10, 32)
+
+
+@pytest.mark.parametrize(
+    ("one", "side"),
+    [
+        (arch("alexnet", "torchvision"), 32),
+        (arch("vgg11_bn", "timm"), 16),
+        (arch("vit_tiny_patch16_224", "timm"), 32),
+        (arch("test_resnet", "timm", in_chans=1), 32),
+        (arch("resnet81", "torchvision"), 32),
+    ],
+)
+def test_a_check_refuses_what_a_build_would(one: Arch, side: int) -> None:
+    with pytest.raises(ConfigError) as checked:
+        check(one, 10, side)
+    with pytest.raises(ConfigError) as built:
+        build(one, 10, side)
+    assert str(checked.value) == str(built.value)
+
+
+def test_a_check_of_a_large_network_takes_moments() -> None:
+    began = time.monotonic()
+    check(arch("vit_h_14", "torchvision"), 21_843, 224)  # 2.6 GB of weights
+    check(arch("resnet18", "torchvision"), 10, 32)
+    assert time.monotonic() - began < 5

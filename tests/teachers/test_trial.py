@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raydc.config.components import Sgd, Views
@@ -52,3 +55,16 @@ def test_a_teacher_that_does_not_is_refused(
     source, record, path = learnt
     with pytest.raises(DataError, match=r"teacher 't' puts .* of 12 validation images .* chance 33.3 %.*another order"):
         trial(opened(record, path, **changes), source)
+
+
+@pytest.mark.parametrize(("images", "told"), [(3, False), (6, True), (12, True)])
+def test_few_images_convict_only_whom_they_can(
+    learnt: tuple[Source, TeacherRecord, Path], images: int, told: bool
+) -> None:
+    """Three images of three classes tell nothing: chance hits all three too often. No number is too few to pass."""
+    source, record, path = learnt
+    rows = np.concatenate([source.validation.of_class(c)[: images // 3] for c in range(3)])
+    few = replace(source, validation=source.validation.take(rows))
+    assert trial(opened(record, path), few) == 1.0
+    with pytest.raises(DataError) if told else nullcontext():
+        assert trial(opened(record, path, columns=[1, 2, 0]), few) == 0

@@ -1,10 +1,10 @@
-"""How long does the quick start take, how much memory does it need, and what comes out?
+"""How long does a whole run take, how much memory does it need, and what comes out?
 
-Runs ``raydc run configs/quickstart.yaml`` in a fresh folder as a user would, watches the memory of its whole process
-tree, and writes one dated record. Memory is the sum of proportional set sizes: workers share the pages of libraries,
-which a sum of resident sizes counts once for each.
+Runs ``raydc run CONFIG`` in fresh folders as a user would, watches the memory of its whole process tree, and writes one
+dated record, with the contact sheet of the last run beside it. Memory is the sum of proportional set sizes: workers
+share the pages of libraries, which a sum of resident sizes counts once for each.
 
-    python benchmarks/bench_quickstart.py --repeat 3
+    python benchmarks/bench_run.py configs/quickstart.yaml --repeat 3
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = "configs/quickstart.yaml"
 SAMPLE_EVERY_S = 1.0
 
 
@@ -35,23 +34,24 @@ def main() -> None:
     options = arguments()
     started = datetime.datetime.now(datetime.timezone.utc)
     load = os.getloadavg()
-    runs = [one_run(options.set) for _ in range(options.repeat)]
+    stem = f"{started:%Y-%m-%d}-{Path(options.config).stem}"
+    target = Path(options.records) / f"{stem}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    runs = [one_run(options.config, options.set, target.with_suffix(".png")) for _ in range(options.repeat)]
     totals = [r["total_s"] for r in runs]
     record = {
-        "what": "quick start, every stage, output on a local disk",
+        "what": "a run with every stage, output on a local disk",
         "started": started.isoformat(timespec="seconds"),
         "machine": machine(),
         "load_average_before": load,
         "versions": runs[0].pop("versions"),
-        "command": " ".join(["raydc", "run", CONFIG, *setters(options.set)]),
+        "command": " ".join(["raydc", "run", options.config, *setters(options.set)]),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "total_s": spread(totals),
         "peak_pss_bytes": max(r["peak_pss_bytes"] for r in runs),
         "same_dataset": len({r["dataset_id"] for r in runs}) == 1,
         "runs": [{k: v for k, v in r.items() if k != "versions"} for r in runs],
     }
-    target = Path(options.records) / f"{started:%Y-%m-%d}-quickstart.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(record, indent=1) + "\n")
     peak = record["peak_pss_bytes"] / 2**30  # type: ignore[operator]
     print(f"{target}: {statistics.mean(totals):.0f} s, at most {peak:.2f} GiB of memory")
@@ -60,6 +60,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("config", help="YAML file of a run, relative to the repository")
     parser.add_argument("--repeat", type=int, default=1, help="fresh runs, one after another")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to raydc run")
     parser.add_argument("--records", default=str(ROOT / "benchmarks" / "records"), help="folder of the record")
@@ -71,11 +72,11 @@ def setters(values: list[str]) -> list[str]:
     return [word for value in values for word in ("--set", value)]
 
 
-def one_run(overrides: list[str]) -> dict[str, Any]:
-    """One fresh run: its times, its memory and its results. Leaves nothing behind."""
+def one_run(config: str, overrides: list[str], sheet: Path) -> dict[str, Any]:
+    """One fresh run: its times, its memory and its results. Leaves its contact sheet behind and nothing else."""
     with tempfile.TemporaryDirectory(prefix="raydc-bench-") as scratch:
         output, log = Path(scratch) / "run", Path(scratch) / "log"
-        command = [sys.executable, "-m", "raydc", "run", CONFIG, "--set", f"output={output}", *setters(overrides)]
+        command = [sys.executable, "-m", "raydc", "run", config, "--set", f"output={output}", *setters(overrides)]
         began = time.monotonic()
         with log.open("wb") as out:
             process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
@@ -84,12 +85,17 @@ def one_run(overrides: list[str]) -> dict[str, Any]:
         if process.returncode:
             sys.exit(f"the run failed with exit code {process.returncode}:\n{log.read_text()[-4000:]}")
         status, metrics = (json.loads((output / name).read_text()) for name in ("status.json", "metrics.json"))
+        verifiers = output / "verifiers.json"
+        answers = json.loads(verifiers.read_text()) if verifiers.exists() else []
+        shutil.copy(output / "report" / "images.png", sheet)
     return {
         "total_s": round(seconds, 2),
         "stage_s": {stage: round(value, 2) for stage, value in status["seconds"].items()},
         **memory,
         "dataset_id": metrics["dataset_id"],
         "evaluations": metrics["evaluations"],
+        "dd_ranking": metrics["dd_ranking"],
+        "verifiers": answers,
         "versions": status["versions"],
     }
 
@@ -147,7 +153,7 @@ def cpu_model() -> str:
 
 
 def gpus() -> list[str]:
-    """The GPUs that the driver lists; most machines for the quick start have none."""
+    """The GPUs that the driver lists; none where there is no driver."""
     if shutil.which("nvidia-smi") is None:
         return []
     found = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
