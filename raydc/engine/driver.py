@@ -11,12 +11,11 @@ from typing import Any
 
 import ray
 
-from raydc.config import RunConfig
 from raydc.engine import evaluate, pack, relabel, squeeze, synthesize, verifiers
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.engine.showcase import showcase
-from raydc.errors import ConfigError
+from raydc.errors import DataError
 from raydc.plan.blocks import Block
 from raydc.report.page import write_report
 from raydc.report.ranking import scores
@@ -74,11 +73,22 @@ class Driver:
 
     def do(self, stage: str) -> None:
         """Do one stage; the stages before it must be done."""
+        self._check_ready(stage)
         began = time.monotonic()
         self.stage = stage
         with self._named(stage):
             summary = getattr(self, f"_{stage}")()
         self.emit("stage_done", stage=stage, seconds=time.monotonic() - began, summary=summary)
+
+    def _check_ready(self, stage: str) -> None:
+        """Refuse a stage whose predecessors are not done: it would find nothing, or half of it."""
+        teachers = {f"{t.name}.json" for t in self.run.config.squeeze.teachers}
+        if stage in STAGES[1:] and not teachers <= set(self.run.teachers().list()):
+            raise DataError(f"{stage} needs the teachers. Run `raydc squeeze` first, or `raydc run` for all stages")
+        if stage in STAGES[3:] and not self.run.dataset("condensed").exists("raydc.json"):
+            raise DataError(f"{stage} needs the packed data set. Run `raydc pack` first, or `raydc run` for all stages")
+        if stage in STAGES[4:] and self.run.config.relabel is not None and not relabel.labelled(self.run):
+            raise DataError(f"{stage} needs the labels. Run `raydc relabel` first, or `raydc run` for all stages")
 
     @contextmanager
     def _named(self, stage: str) -> Iterator[None]:
@@ -145,14 +155,3 @@ class Driver:
         shown = showcase(self.run, self.classes, self.images, self.blocks["condensed"])
         write_report(self.run.folder, shown)
         return "report/index.html"
-
-
-def stages_before(stage: str) -> tuple[str, ...]:
-    """The stages that a stage builds on."""
-    return STAGES[: STAGES.index(stage)]
-
-
-def check_stage(config: RunConfig, stage: str) -> None:
-    """Refuse a stage that the config leaves out."""
-    if stage == "relabel" and config.relabel is None:
-        raise ConfigError("this config has relabel: null, so there is nothing to label")

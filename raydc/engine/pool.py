@@ -33,6 +33,8 @@ U = TypeVar("U", bound=Unit)
 BOOT_FAILURES = 3
 """Times in a row that starting may fail before the pool gives up: a broken image would respawn for ever."""
 POLL_SECONDS = 1.0
+LOOK_SECONDS = 10.0
+"""Between two looks at how far the units in flight are."""
 
 
 @dataclass
@@ -55,9 +57,11 @@ class Outcome(Generic[U]):
 
 
 class Pool(Generic[U]):
-    """Runs units on actors that have ``hello() -> node id``, ``run(unit) -> receipt or None`` and ``preempt()``.
+    """Runs units on actors that have ``hello() -> node id``, ``run(unit)``, ``preempt()`` and ``progress()``.
 
-    ``run`` returns None if it was preempted; the unit then goes to the front of the queue and costs no attempt.
+    ``run`` returns a receipt, or None if it was preempted; the unit then goes to the front of the queue and costs no
+    attempt.
+    ``progress`` tells the fraction of the unit in flight that is done.
     What an actor sets up and may refuse belongs into ``hello``: Ray passes on the exception of a constructor as text
     only, so no error of ours is recognised in it.
     """
@@ -79,6 +83,8 @@ class Pool(Generic[U]):
         self.boot_failures = 0
         self.outcome: Outcome[U] = Outcome()
         self.next_poll = 0.0
+        self.next_look = time.monotonic() + LOOK_SECONDS
+        self.asked: list[Any] = []
         self.shown = 0
 
     def run(self, units: Sequence[U]) -> Outcome[U]:
@@ -92,6 +98,7 @@ class Pool(Generic[U]):
                 for ref in ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)[0]:
                     self._started(ref) if ref in self.booting else self._finished(ref)
                 self._watch_nodes()
+                self._watch_units()
         finally:
             for worker in [*self.booting.values(), *self.busy.values(), *self.idle]:
                 ray.kill(worker.actor)
@@ -180,6 +187,20 @@ class Pool(Generic[U]):
             if worker.node in leaving and not worker.draining:
                 worker.draining = True
                 worker.actor.preempt.remote()
+
+    def _watch_units(self) -> None:
+        """Say how far the units in flight are, for a long one must not look like a dead one. Never waits."""
+        if time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + LOOK_SECONDS
+        answered = ray.wait(self.asked, num_returns=len(self.asked), timeout=0)[0] if self.asked else []
+        self.asked = [worker.actor.progress.remote() for worker in self.busy.values()]
+        try:
+            far = ray.get(answered)
+        except RayError:  # its unit says so, where it is dealt with
+            return
+        if far:
+            self.emit("progress", text=f"{len(far)} in flight, {100 * sum(far) / len(far):.0f} % of the way")
 
 
 def root_cause(error: BaseException) -> BaseException:

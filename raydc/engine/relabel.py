@@ -67,6 +67,11 @@ def unit(dataset: str, shard: int) -> str:
     return f"{dataset}-{shard:06d}"
 
 
+def labelled(run: Run) -> bool:
+    """Whether the product has this run's label set."""
+    return settings(run).name in read(run.dataset("condensed")).label_sets
+
+
 class Labeler:
     """The Ray Data actor: rows of (dataset, shard) in, receipts out."""
 

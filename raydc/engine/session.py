@@ -29,14 +29,15 @@ def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
     run = open_run(config)
     view = view_for()
     log = EventLog(run.folder, [StatusFile(run.folder), view])
-    with view, _ending(log), _terminable(), cluster(), _terminable(), repeating(log.tick, BEAT_SECONDS):
+    with view, _ending(log), _terminable():
         log.emit("run_started", run=config.name, output=run.url, versions=environment())
         changed = changed_environment(run)
         if changed:
             log.emit("note", text=changed)
-        driver = Driver(run, log.emit)
-        for stage in stages or STAGES:
-            driver.do(stage)
+        with cluster(), _terminable(), repeating(log.tick, BEAT_SECONDS):
+            driver = Driver(run, log.emit)
+            for stage in stages or STAGES:
+                driver.do(stage)
         log.emit("run_done")
     if stages is None or "evaluate" in stages:
         show_result(run.folder, run.dataset("condensed").url)

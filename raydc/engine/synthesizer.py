@@ -115,6 +115,7 @@ class Synthesizer:
         self.source: Source | None = None
         self.makers: dict[str, BlockMaker] = {}
         self.leaving = threading.Event()
+        self.block: InFlight | None = None
 
     def hello(self) -> str:
         """Fetch the real data's index and say which node this actor lives on."""
@@ -125,12 +126,16 @@ class Synthesizer:
         """Ask for the block in flight to be checkpointed and handed back."""
         self.leaving.set()
 
+    def progress(self) -> float:
+        """How much of the block in flight is done, from 0 to 1."""
+        return self.block.progress if self.block else 0.0
+
     def run(self, work: Work) -> dict[str, Any] | None:
         """Make a block and commit it; None if it was handed back. Returns a receipt, never pixels."""
         began = time.time()
         if work.dataset not in self.makers:
             self.makers[work.dataset] = BlockMaker(self.job, self.recipes[work.dataset], self.source)
-        block = InFlight(self.makers[work.dataset], work.block, self.leaving)
+        self.block = block = InFlight(self.makers[work.dataset], work.block, self.leaving)
         made = block.make()
         if made is None:
             return None
@@ -157,6 +162,7 @@ class InFlight:
         self.pictures: dict[int, np.ndarray] = {}
         self.first = 0
         """The step this worker began at."""
+        self.progress = 0.0
 
     def make(self) -> dict[str, Any] | None:
         """Take the block to its end and write its part; returns the marker's content, or None if handed back."""
@@ -179,6 +185,7 @@ class InFlight:
 
     def _observe(self, synthesis: Synthesis) -> bool:
         t, config = synthesis.done, self.config
+        self.progress = t / config.steps
         if t in snapshot_steps(config.steps, config.snapshots) and t not in self.pictures:
             self.pictures[t] = synthesis.pixels()[shown(self.block)].numpy()
         going_on = not self.leaving.is_set()

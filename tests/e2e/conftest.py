@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,24 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return Reference(config, folder / "run", code, out, err)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def here() -> Iterator[None]:
     """Ray in this process, for commands that are called and not started."""
     with tiny.ray_here():
         yield
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Call a command that must fail with this exit code; what it says on standard error."""
+
+    def failing(expected: int, *arguments: str | Path) -> str:
+        capsys.readouterr()
+        code = tiny.code(*arguments)
+        out, err = capsys.readouterr()
+        assert code == expected, err
+        assert "Traceback" not in out + err
+        assert err.startswith("error: "), err
+        return err.removeprefix("error: ")
+
+    return failing

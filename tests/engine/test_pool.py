@@ -14,6 +14,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from raydc.engine import pool
 from raydc.engine.pool import Outcome, Pool
 from raydc.errors import ClusterError, DataError
 from tests import tiny
@@ -186,6 +187,16 @@ def test_idle_actors_are_let_go_while_the_last_unit_runs(bench: Bench) -> None:
     bench.log.add("word", "end now")
     thread.join(60)
     assert "long" in bench.done and 2 <= len(bench.log.of("boot")) <= 3
+
+
+def test_a_long_unit_says_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
+    thread = beside(lambda: bench.run([Unit("long", "wait for a word")]))
+    said = ("progress", {"text": "1 in flight, 25 % of the way"})
+    tiny.wait_until(lambda: said in bench.events, 30, "a word about the unit")
+    bench.log.add("word", "end now")
+    thread.join(60)
+    assert "long" in bench.done
 
 
 def test_no_actor_is_left(bench: Bench) -> None:

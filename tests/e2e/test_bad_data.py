@@ -1,12 +1,10 @@
-"""Bad input as a user meets it: the first line is the cause, the exit code its kind, and nothing is half done."""
+"""Bad data and bad weights as a user meets them: the first line is the cause, and work that is done is kept."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,141 +15,13 @@ import s3fs
 import torch
 
 from raydc.config.load import merge
-from raydc.config.schema import Arch
-from raydc.keys import Key
-from raydc.teachers.networks import build
-from raydc.teachers.teacher import save
 from tests import tiny
 from tests.sources.make import samples, shard, tree
 
-from .knowing import members, picture, teacher
+from .bad import CLASSES, CONFIG, DATA, fetched, fill, known, made, on, weights
+from .knowing import members
 
-CONFIG, DATA, CLUSTER = 2, 3, 4
-ANNOUNCED = ("run.yaml", "env.json", "status.json", "events")
-"""What a run writes of itself before it does anything."""
-CLASSES = ["ant", "bee", "cow"]
-BRIEF = {"synthesize": {"steps": 2, "snapshots": 1}}
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[None]:
-    """One Ray for the module."""
-    with tiny.ray_here():
-        yield
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Call a command that must fail with this exit code; what it says on standard error."""
-
-    def failing(expected: int, *arguments: str | Path) -> str:
-        capsys.readouterr()
-        code = tiny.code(*arguments)
-        out, err = capsys.readouterr()
-        assert code == expected, err
-        assert "Traceback" not in out + err
-        assert err.startswith("error: "), err
-        return err.removeprefix("error: ")
-
-    return failing
-
-
-def weights(folder: Path, classes: int = 3, arch: dict[str, Any] | None = None) -> str:
-    """Fresh weights of a network in a file."""
-    path = folder / "weights.safetensors"
-    save(build(Arch(**(arch or tiny.RESNET)), classes, 16, Key(("weights",))), path)
-    return str(path)
-
-
-def fetched(url: str) -> dict[str, Any]:
-    """A teacher by checkpoint."""
-    return {"squeeze": {"teachers": [{"name": "resnet", "arch": tiny.RESNET, "weights": url}]}}
-
-
-def on(folder: Path, use: str, train: str | Path, **data: Any) -> dict[str, Any]:
-    """A run on these images with a teacher by checkpoint, so that nothing is trained."""
-    found = {"use": use, "name": "mine", "train": str(train), "image_size": 16, **data}
-    return merge(BRIEF, {"data": found, **fetched(weights(folder))})
-
-
-def known(folder: Path, use: str = "folders", **data: Any) -> dict[str, Any]:
-    """A run on the pictures of ``folder/in``, with a teacher that knows them."""
-    found = {"use": use, "name": "mine", "train": str(folder / "in"), "image_size": 16, **data}
-    return merge(BRIEF, {"data": found, "squeeze": teacher(folder, [*CLASSES, "dog"])})
-
-
-def fill(root: Path, counts: dict[str, int], size: int | None = None) -> None:
-    """Class folders of pictures, cut to so many bytes."""
-    for label, (name, count) in enumerate(counts.items()):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for n in range(count):
-            (root / name / f"im{n}.png").write_bytes(picture(label, n)[:size])
-
-
-def made(run: Path) -> list[str]:
-    """What a run has done, beside announcing itself."""
-    return sorted(p.name for p in run.iterdir() if p.name not in ANNOUNCED) if run.exists() else []
-
-
-# Configurations: `check` tells all of it and writes nothing.
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        pytest.param({"synthesize": {"stepz": 5}}, ["synthesize.stepz: unknown key", "mean 'steps'?"], id="key"),
-        pytest.param({"enigne": {}}, ["enigne", "unknown key", "did you mean 'engine'"], id="section"),
-        pytest.param({"synthesize": {"steps": "many"}}, ["synthesize.steps", "whole number", "'many'"], id="number"),
-        pytest.param({"data": 8}, ["data: ", "expected a section", "found 8"], id="no section"),
-        pytest.param({"evaluate": {"seeds": 3}}, ["evaluate.seeds", "expected a list", "found 3"], id="list"),
-        pytest.param({"relabel": {"codec": "fp61"}}, ["relabel.codec", "did you mean 'fp16'"], id="choice"),
-        pytest.param({"synthesize": {"teacher": "vgg"}}, ["synthesize.teacher is 'vgg'", "['resnet']"], id="teacher"),
-        pytest.param(
-            {"evaluate": {"students": [{"name": "a", "arch": {"use": "torchvision", "name": "alexnet"}}]}},
-            ["evaluate.students.0.arch", "'alexnet' cannot take images of 16x16 pixels", "Raise data.image_size"],
-            id="image size",
-        ),
-        pytest.param(
-            {"evaluate": {"students": [{"name": "a", "arch": {"use": "timm", "name": "resnet81"}}]}},
-            ["evaluate.students.0.arch", "no network 'resnet81'", "did you mean 'resnet18'"],
-            id="network",
-        ),
-        pytest.param({"data": {"subset": ["1", "x"]}}, ["data.subset", "'x' is none of the 10 classes"], id="subset"),
-        pytest.param(
-            {"synthesize": {"classes": [4, 0]}, "evaluate": {"students": []}},
-            ["synthesize.classes", "index 4", "0 to 3"],
-            id="classes",
-        ),
-    ],
-)
-def test_a_config_that_cannot_be(changes: dict[str, Any], words: list[str], tmp_path: Path, call: Any) -> None:
-    said = call(CONFIG, "check", tiny.write(tmp_path, changes))
-    assert all(word in said for word in words), said
-    assert not (tmp_path / "run").exists()
-
-
-def test_mistakes_of_two_networks_are_told_at_once(tmp_path: Path, call: Any) -> None:
-    students = [{"name": n, "arch": {"use": "timm", "name": n}} for n in ("resnet81", "vgg11_bn")]
-    said = call(CONFIG, "check", tiny.write(tmp_path, {"evaluate": {"students": students}}))
-    assert "2 mistakes" in said and "students.0.arch: " in said and "students.1.arch: " in said
-
-
-def test_a_teacher_whose_class_list_lacks_classes(tmp_path: Path, call: Any) -> None:
-    teacher = {"name": "resnet", "arch": tiny.RESNET, "weights": "w.safetensors", "classes": ["1", "0", "7", "four"]}
-    said = call(DATA, "check", tiny.write(tmp_path, {"squeeze": {"teachers": [teacher]}}))
-    assert "teacher 'resnet' has 4 outputs, the data set 4 classes" in said and "lacks 1 (4)" in said
-
-
-@pytest.mark.parametrize("verb", ["check", "run", "plan"])
-def test_a_config_file_that_is_missing(verb: str, tmp_path: Path, call: Any) -> None:
-    said = call(CONFIG, verb, tmp_path / "nothing.yaml")
-    assert f"cannot read config '{tmp_path}/nothing.yaml': No such file" in said
-
-
-def test_a_folder_that_is_no_run(tmp_path: Path, call: Any) -> None:
-    said = call(CONFIG, "run", tmp_path)
-    assert f"{tmp_path} is not a run folder: it has no run.yaml" in said and not list(tmp_path.iterdir())
-    assert "no run at" in call(DATA, "status", tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 # Data: told within moments, before any work.
@@ -204,7 +74,6 @@ def missing_class_list(root: Path) -> dict[str, Any]:
     return on(root, "webdataset", root / "in", classes=str(root / "names.txt"))
 
 
-@pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -230,7 +99,6 @@ def test_data_that_is_not_what_it_should_be(
     assert failed["code"] == DATA
 
 
-@pytest.mark.usefixtures("ray")
 def test_more_images_a_class_than_there_are(tmp_path: Path, call: Any) -> None:
     fill(tmp_path / "in", {"ant": 12, "bee": 12, "cow": 3})
     changes = merge(known(tmp_path), {"synthesize": {"initialize": {"use": "real"}, "ipc": 4}})
@@ -239,13 +107,6 @@ def test_more_images_a_class_than_there_are(tmp_path: Path, call: Any) -> None:
     assert made(tmp_path / "run") == [], "told after a teacher was made"
 
 
-def test_a_student_that_cannot_be_is_told_before_the_teacher_is_trained(tmp_path: Path, call: Any) -> None:
-    students = [{"name": "a", "arch": {"use": "torchvision", "name": "alexnet"}}]
-    said = call(CONFIG, "run", tiny.write(tmp_path, {"evaluate": {"students": students}}))
-    assert "evaluate.students.0.arch" in said and not (tmp_path / "run").exists()
-
-
-@pytest.mark.usefixtures("ray")
 def test_a_wrong_path_can_be_corrected_in_the_same_run_folder(tmp_path: Path, call: Any) -> None:
     fill(tmp_path / "in", dict.fromkeys(CLASSES, 12))
     said = call(DATA, "squeeze", tiny.write(tmp_path, known(tmp_path, train=str(tmp_path / "im"))))
@@ -268,7 +129,6 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-@pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize("what", ["data", "output"])
 def test_a_bucket_that_cannot_be_reached(what: str, closed: str, tmp_path: Path, call: Any) -> None:
     url = "s3://bucket/thing"
@@ -309,7 +169,6 @@ def page(root: Path) -> str:
     return str(root / "w.pth")
 
 
-@pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -333,10 +192,24 @@ def test_weights_that_do_not_fit(spoil: Callable[[Path], str], words: list[str],
     assert made(tmp_path / "run") == [] and not Path("fired").exists()
 
 
+# Stages out of their order.
+
+
+def test_a_stage_says_which_stage_it_needs(tmp_path: Path, call: Any) -> None:
+    config = tiny.write(tmp_path)
+    for stage in ("synthesize", "pack", "relabel", "evaluate", "report"):
+        assert f"{stage} needs the teachers. Run `raydc squeeze` first" in call(DATA, stage, config)
+    fill(tmp_path / "in", dict.fromkeys(CLASSES, 12))
+    config = tiny.write(tmp_path, known(tmp_path))
+    assert tiny.code("squeeze", config) == 0
+    assert "2 of 2 blocks of 'condensed' have no marker" in call(DATA, "pack", config)
+    for stage in ("relabel", "evaluate", "report"):
+        assert f"{stage} needs the packed data set. Run `raydc pack` first" in call(DATA, stage, config)
+
+
 # Work that is done is kept.
 
 
-@pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize("use", ["folders", "webdataset"])
 def test_a_damaged_image_is_named_and_can_be_replaced(use: str, tmp_path: Path, call: Any) -> None:
     """Whatever image is drawn is damaged; the blocks that need none are kept, and the mended run makes the others."""
@@ -374,7 +247,6 @@ def test_a_damaged_image_is_named_and_can_be_replaced(use: str, tmp_path: Path, 
     assert tiny.stamps(*map(Path, kept)) == kept and "image_size: 16" in (run / "run.yaml").read_text()
 
 
-@pytest.mark.usefixtures("ray")
 def test_a_disk_that_is_full(tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver runs out of space as it publishes; the images are kept, and with space the same command goes on."""
     fill(tmp_path / "in", dict.fromkeys(CLASSES, 12))
@@ -409,25 +281,3 @@ def test_a_disk_that_is_full(tmp_path: Path, call: Any, monkeypatch: pytest.Monk
     said = call(DATA, "verify", run / "datasets/condensed")
     assert f"{run}/datasets/condensed: " in said.splitlines()[0] and "problems" in said.splitlines()[0]
     assert f"images/{image.name} was changed: its SHA-256 is" in said and "classes.txt" in said
-
-
-@pytest.mark.parametrize("verb", ["inspect", "verify"])
-def test_a_folder_that_is_no_data_set(verb: str, tmp_path: Path, call: Any) -> None:
-    for target in (tmp_path, tmp_path / "nowhere"):
-        assert f"{target} is not a data set: it has no raydc.json" in call(DATA, verb, target)
-
-
-# The cluster.
-
-
-@pytest.mark.parametrize("address", ["somewhere", "127.0.0.1:9", "ray://127.0.0.1:9"])
-def test_a_cluster_address_that_does_not_answer(address: str, tmp_path: Path) -> None:
-    config = tiny.write(tmp_path)
-    environment = {**os.environ, "RAY_ADDRESS": address}
-    found = subprocess.run(
-        [sys.executable, "-m", "raydc", "run", str(config)], env=environment, cwd=tmp_path, capture_output=True,
-        text=True, timeout=60,
-    )  # fmt: skip
-    assert found.returncode == CLUSTER and "Traceback" not in found.stdout + found.stderr
-    assert f"error: no Ray cluster at {address}" in found.stderr and "Check RAY_ADDRESS" in found.stderr
-    assert made(tmp_path / "run") == []
