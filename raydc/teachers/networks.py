@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch
-import torchvision
 from torch import nn
 
 from raydc.config.schema import Arch
 from raydc.errors import ConfigError, nearest
 from raydc.keys import Key
 from raydc.teachers.ambient import seeded
-from raydc.teachers.small import SMALL
+from raydc.teachers.libraries import LIBRARIES
 
 REPLACED = Key(("initial weights", "replaced by loaded ones"))
 """The key of networks whose first weights nobody will see; construction must not touch the global generator."""
@@ -52,42 +50,16 @@ def check(arch: Arch, classes: int, image_size: int) -> None:
 
 def construct(arch: Arch, classes: int, image_size: int, key: Key) -> nn.Module:
     """Build a network on torch's current default device, without trying it. Errors of names as in :func:`build`."""
-    make, known = {"timm": (_timm, _timm_names), "torchvision": (_torchvision, _torchvision_names),
-                   "small": (_small, lambda: list(SMALL))}[arch.use]  # fmt: skip
-    if arch.name not in SMALL if arch.use == "small" else not _known(arch):
-        names = known()
+    library = LIBRARIES[arch.use]
+    if not library.knows(arch.name):
+        names = library.names()
         listed = f" (known: {', '.join(names)})" if len(names) < 20 else ""
         raise ConfigError(f"{arch.use} has no network '{arch.name}'{nearest(arch.name, names)}{listed}")
     try:
         with seeded(key):
-            return make(arch, classes, image_size)
+            return library.make(arch, classes, image_size)
     except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"{arch.use} network '{arch.name}' refuses the options {arch.options}: {error}") from error
-
-
-def _known(arch: Arch) -> bool:
-    return bool(timm.is_model(arch.name)) if arch.use == "timm" else arch.name in _torchvision_names()
-
-
-def _timm_names() -> list[str]:
-    return list(timm.list_models())
-
-
-def _torchvision_names() -> list[str]:
-    return list(torchvision.models.list_models(module=torchvision.models))
-
-
-def _timm(arch: Arch, classes: int, image_size: int) -> nn.Module:
-    return timm.create_model(arch.name, pretrained=False, num_classes=classes, **arch.options)
-
-
-def _torchvision(arch: Arch, classes: int, image_size: int) -> nn.Module:
-    return torchvision.models.get_model(arch.name, weights=None, num_classes=classes, **arch.options)
-
-
-def _small(arch: Arch, classes: int, image_size: int) -> nn.Module:
-    options: dict[str, Any] = arch.options
-    return SMALL[arch.name](classes=classes, image_size=image_size, **options)
 
 
 def _try(
