@@ -60,8 +60,9 @@ def identity(run: RunConfig) -> dict[str, Any]:
     students are told apart by digests of their own.
     """
     watched = {"checkpoint_every", "snapshots", "log_every"}
-    elsewhere = {"name", "method", "engine", "output", "relabel", "evaluate"}
-    tree = run.model_dump(mode="json", by_alias=True, exclude={**dict.fromkeys(elsewhere, True), "synthesize": watched})
+    elsewhere = dict.fromkeys(("name", "method", "engine", "output", "relabel", "evaluate"), True)
+    left_out: Any = {**elsewhere, "synthesize": watched, "data": {"titles"}}
+    tree = run.model_dump(mode="json", by_alias=True, exclude=left_out)
     return {**tree, "method": {"name": run.method.name}, "engine": {"threads": run.engine.threads}}
 
 

@@ -43,6 +43,8 @@ class DataConfig(Strict):
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     classes: str | list[str] | Positive | None = None
     """The label space in order: a URL of a text file with one name a line, a list, or a count."""
+    titles: str | None = None
+    """What the report calls the classes: the URL of a text file of lines NAME<tab>TITLE; absent: their names."""
     subset: list[str | int] | None = None
     """Keep only these classes, by name or index, and number them anew in this order."""
     label_key: str = "cls"

@@ -20,6 +20,7 @@ from raydc.plan.blocks import Block
 from raydc.report.page import write_report
 from raydc.report.ranking import scores
 from raydc.sources.base import Source, open_source
+from raydc.sources.classes import titles
 
 STAGES = ("squeeze", "synthesize", "pack", "relabel", "evaluate", "report")
 
@@ -152,6 +153,7 @@ class Driver:
 
     def _report(self) -> str:
         self._start(1, 0, "page")
-        shown = showcase(self.run, self.classes, self.images, self.blocks["condensed"])
+        called = titles(self.run.config.data.titles, self.classes)
+        shown = showcase(self.run, called, self.images, self.blocks["condensed"])
         write_report(self.run.folder, shown)
         return "report/index.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ class Row(NamedTuple):
 def contact_sheet(rows: Sequence[Row], headings: tuple[str, str] = ("", "")) -> Image.Image:
     """Return a page with one row of pictures a class; ``headings`` name the left and the right group.
 
+    Where each class has one picture, the page is a grid with titles beneath.
+
     Small pictures grow by a whole factor with nearest-neighbour sampling, so that every pixel stays a square.
 
     Raises:
@@ -44,6 +47,8 @@ def contact_sheet(rows: Sequence[Row], headings: tuple[str, str] = ("", "")) -> 
     scale = factor(max(max(image.shape[:2]) for image in every))
     cell_h, cell_w = (scale * max(image.shape[axis] for image in every) for axis in (0, 1))
     left_n, right_n = max(len(row.images) for row in rows), max(len(row.beside) for row in rows)
+    if left_n == 1 and not right_n:
+        return _gallery([row for row in rows if row.images], scale, cell_h, cell_w)
     font = ImageFont.load_default(FONT_PX)
     titles = [_cut(row.title, font, LABEL_PX) for row in rows]
     label = round(max(font.getlength(title) for title in titles)) + (16 if any(titles) else 0)
@@ -62,6 +67,22 @@ def contact_sheet(rows: Sequence[Row], headings: tuple[str, str] = ("", "")) -> 
         for x, group in ((left, row.images), (right, row.beside)):
             for column, image in enumerate(group):
                 sheet.paste(enlarge(image, scale), (x + column * (cell_w + GAP), y))
+    return sheet
+
+
+def _gallery(rows: Sequence[Row], scale: int, cell_h: int, cell_w: int) -> Image.Image:
+    font = ImageFont.load_default(FONT_PX)
+    columns = min(len(rows), math.ceil(math.sqrt(2 * len(rows))))  # about twice as wide as high
+    pitch = cell_h + FONT_PX + 14
+    lines = math.ceil(len(rows) / columns)
+    sheet = Image.new(
+        "RGB", (2 * MARGIN + columns * (cell_w + GAP) - GAP, 2 * MARGIN + lines * pitch - 12), PAPER
+    )
+    draw = ImageDraw.Draw(sheet)
+    for index, row in enumerate(rows):
+        x, y = MARGIN + index % columns * (cell_w + GAP), MARGIN + index // columns * pitch
+        sheet.paste(enlarge(row.images[0], scale), (x, y))
+        draw.text((x, y + cell_h + 5), _cut(row.title, font, cell_w), INK, font)
     return sheet
 
 

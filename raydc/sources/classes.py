@@ -81,6 +81,23 @@ def select(chosen: Sequence[str | int] | None, classes: Sequence[str], where: st
     return found
 
 
+def titles(url: str | None, classes: Sequence[str]) -> list[str]:
+    """Return what people call the classes, by a file of lines ``NAME<tab>TITLE``; names that it lacks stay as they are.
+
+    Raises:
+        DataError: a missing file, not UTF-8 text, or a line of another form.
+    """
+    if url is None:
+        return list(classes)
+    found = {}
+    for number, line in enumerate(_lines(url), start=1):
+        name, tab, title = line.partition("\t")
+        if not tab:
+            raise DataError(f"titles {clean(url)}, line {number}: found '{line[:40]}', expected NAME<tab>TITLE")
+        found[name] = title.strip()
+    return [found.get(name) or name for name in classes]
+
+
 def few(names: Sequence[str], most: int = 5) -> str:
     """Return the first names in quotes and how many more there are, for messages."""
     shown = ", ".join(f"'{name}'" for name in names[:most])

@@ -215,7 +215,7 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["engine.workers=7", "output=elsewhere", "name=other", "evaluate.seeds=[9]", "method.title=x", "relabel.views=7",
-     "synthesize.checkpoint_every=7"],
+     "synthesize.checkpoint_every=7", "data.titles=titles.txt"],
 )  # fmt: skip
 def test_where_and_how_it_is_judged_does_not_make_another_run(text: str) -> None:
     run = validate(TREE, "test")

@@ -31,6 +31,15 @@ def test_large_pictures_keep_every_pixel():
     assert (windows[..., 0] == image[:, 0, 0]).all(axis=2).sum() == 3
 
 
+def test_one_picture_a_class_makes_a_grid_and_not_a_tower():
+    sheet = contact_sheet([Row(f"class {n}", [noise(96, n)]) for n in range(10)])
+    assert 1.2 < sheet.width / sheet.height < 3
+    pixels = np.asarray(sheet)
+    for n in (0, 9):
+        windows = np.lib.stride_tricks.sliding_window_view(pixels[:, :, 0], (96, 1))
+        assert (windows[..., 0] == noise(96, n)[:, 0, 0]).all(axis=2).sum() == 1
+
+
 def test_rows_of_unequal_length_and_long_or_foreign_titles_fit():
     rows = [Row("a name that goes on and on and on and on", [noise(8)] * 3, [noise(8)]), Row("鳥\n<b>", [], [])]
     sheet = contact_sheet(rows, ("condensed", "real"))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raydc.errors import ConfigError, DataError
-from raydc.sources.classes import class_list, few, numbered, select
+from raydc.sources.classes import class_list, few, numbered, select, titles
 
 
 def test_a_file_has_one_name_a_line_in_its_own_order(tmp_path: Path) -> None:
@@ -83,3 +83,13 @@ def test_an_impossible_choice_is_refused(chosen: list[str | int], words: str) ->
 def test_long_lists_are_shortened_in_messages() -> None:
     assert few(["a", "b"]) == "'a', 'b'"
     assert few([str(i) for i in range(10)], 2) == "'0', '1' and 8 more"
+
+
+def test_titles_are_what_people_call_the_classes(tmp_path: Path) -> None:
+    file = tmp_path / "titles.txt"
+    file.write_text("n02\tzebra, a horse\nn09\tother\nn01\tant\n")
+    assert titles(str(file), ["n01", "n02", "n03"]) == ["ant", "zebra, a horse", "n03"]
+    assert titles(None, ["n01"]) == ["n01"]
+    file.write_text("n01\tant\nn02 zebra\n")
+    with pytest.raises(DataError, match=r"line 2: found 'n02 zebra', expected NAME<tab>TITLE"):
+        titles(str(file), ["n01"])
