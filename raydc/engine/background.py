@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from raydc.errors import RaydcError
 
 
 @contextmanager
 def repeating(call: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Call every few seconds in another thread, and a last time at the end."""
+    """Call every few seconds in another thread, and a last time in this one, at the end.
+
+    A storage that does not answer for a moment is asked again the next time; only the last call must succeed.
+    """
     stop = threading.Event()
 
     def loop() -> None:
-        last = False
-        while not last:
-            last = stop.wait(seconds)
-            call()
+        while not stop.wait(seconds):
+            with suppress(RaydcError):
+                call()
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()
@@ -25,3 +29,4 @@ def repeating(call: Callable[[], None], seconds: float) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+    call()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ray
 
+from raydc.config.schema import EngineConfig
 from raydc.errors import ClusterError
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -50,9 +51,23 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
+def check_capacity(engine: EngineConfig) -> str | None:
+    """What a worker asks for and no node offers at this time, in words; None if it can start at once."""
+    wanted = {"CPU": engine.cpus_per_worker, "GPU": engine.gpus_per_worker}
+    for node in ray.nodes():
+        if node["Alive"] and all(node["Resources"].get(name, 0) >= count for name, count in wanted.items()):
+            return None
+    return (
+        f"a worker asks for {engine.cpus_per_worker:g} CPUs and {engine.gpus_per_worker:g} GPUs, and no node of the "
+        "cluster has them"
+    )
+
+
 def _listening(address: str) -> None:
     """Try an address of the form HOST:PORT; other forms are Ray's to judge."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise ValueError("raydc does not run through Ray Client; start it on the cluster with `ray job submit`")
+    host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
 

@@ -13,7 +13,7 @@ import ray
 
 from raydc.engine import evaluate, pack, relabel, squeeze, synthesize, verifiers
 from raydc.engine.receipts import done
-from raydc.engine.run import Run
+from raydc.engine.run import Run, same_data
 from raydc.engine.showcase import showcase
 from raydc.errors import DataError
 from raydc.plan.blocks import Block
@@ -43,6 +43,7 @@ class Driver:
             count = len(found.validation)
             total = count + len(found.train)
             self.emit("note", text=f"no validation split given: {count} of {total} training images are held out")
+        same_data(self.run, found)
         return found
 
     @property

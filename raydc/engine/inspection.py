@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from raydc.condense.augment import AUGMENTATIONS
 from raydc.condense.discrepancy import DISCREPANCIES
 from raydc.condense.initialize import INITIALIZERS
+from raydc.condense.taps import batch_norms
 from raydc.config import RunConfig, differences
 from raydc.config.schema import TeacherConfig
 from raydc.errors import ConfigError, nearest
@@ -19,7 +21,7 @@ from raydc.plan.cost import cost
 from raydc.sources import digits
 from raydc.sources.classes import class_list, select
 from raydc.teachers.flops import forward_flop
-from raydc.teachers.networks import check
+from raydc.teachers.networks import check, skeleton
 from raydc.teachers.small import SMALL
 from raydc.teachers.teacher import columns_of
 
@@ -34,7 +36,7 @@ def check_networks(config: RunConfig) -> None:
     """
     known = config.data.classes is not None or config.data.use == "digits"
     classes = label_space(config) if known else ["0"] * len(config.data.subset or "01")
-    mistakes = [*_networks(config, classes), *(_picked(config, classes) if known else [])]
+    mistakes = [*_networks(config, classes), *_unmatched(config, classes), *(_picked(config, classes) if known else [])]
     if mistakes:
         head = f"{config.name}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
         raise ConfigError("\n  ".join([head, *mistakes]))
@@ -56,6 +58,19 @@ def _networks(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
             check(arch, len(classes), config.data.image_size)
         except ConfigError as error:
             yield f"{place}.arch: {error}"
+
+
+def _unmatched(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
+    """An objective on BatchNorm statistics, and a teacher that has none."""
+    wanted = any(term.use == "bn_statistics" and term.weight for term in config.synthesize.objective)
+    if not wanted or config.synthesize.steps == 0:
+        return
+    named = config.synthesize.teacher or config.squeeze.teachers[0].name
+    teacher = next(t for t in config.squeeze.teachers if t.name == named)
+    with suppress(ConfigError):  # told of by _networks
+        if not batch_norms(skeleton(teacher.arch, len(classes), config.data.image_size)):
+            lacks = f"teacher '{named}' ({teacher.arch.name}) has none"
+            yield f"synthesize.objective: bn_statistics needs BatchNorm2d layers, and {lacks}"
 
 
 def _picked(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:

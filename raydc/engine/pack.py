@@ -6,17 +6,19 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import ray
 
 from raydc.config import RunConfig, dump
+from raydc.engine.failures import wait
 from raydc.engine.parts import image_name, read_marker
-from raydc.engine.pool import root_cause
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.errors import DataError
+from raydc.sources.places import in_threads
 from raydc.store.manifest import ImageFile, Images, Manifest, Source, publish, read
 from raydc.store.shards import Sample, image_shard, keys_digest
 
@@ -39,8 +41,7 @@ class Row:
 def rows_of(run: Run, dataset: str, ids: list[str]) -> list[Row]:
     """Every image of a data set in block order, from the markers of its blocks."""
     rows = []
-    for name in ids:
-        marker = read_marker(run, dataset, name)
+    for marker in in_threads(partial(read_marker, run, dataset), ids):
         for n, (label, ipc) in enumerate(marker["entries"]):
             offset, size = marker["members"][image_name(n, run.config.pack.format)]
             rows.append(Row(marker["part"], offset, size, label, ipc, marker["number"]))
@@ -54,12 +55,16 @@ def pack_shard(
     """Write one image shard and return its entry of the manifest."""
     by_part = defaultdict(list)
     for place, row in enumerate(rows):
-        by_part[row.part].append((place, row))
+        by_part[row.part].append(place)
     data: list[bytes] = [b""] * len(rows)
-    for part, wanted in by_part.items():
-        found = run.blocks(dataset).ranges(part, [(row.offset, row.size) for _, row in wanted])
-        for (place, _), payload in zip(wanted, found, strict=True):
+
+    def read(part: str) -> None:
+        places = by_part[part]
+        found = run.blocks(dataset).ranges(part, [(rows[p].offset, rows[p].size) for p in places])
+        for place, payload in zip(places, found, strict=True):
             data[place] = payload
+
+    in_threads(read, by_part)  # a permutation spreads a shard over most parts: many small reads
     source = run.config.method.name if dataset == "condensed" else dataset
     samples = [
         Sample(row.label, classes[row.label], row.ipc, row.block, source, run.config.pack.format, payload)
@@ -102,23 +107,15 @@ def pack(run: Run, dataset: str, ids: list[str], classes: list[str], emit: Calla
             continue
         if len(waiting) >= IN_FLIGHT:
             ready, waiting = ray.wait(waiting, num_returns=1)
-            _finish(ready)
+            wait(ready)
         task = pack_shard.options(max_retries=run.config.engine.max_attempts)
         waiting.append(task.remote(run, dataset, number, int(firsts[number]), [rows[i] for i in shard], names))
-    _finish(waiting)
+    wait(waiting)
     files = [ImageFile.model_validate(run.work("pack", dataset).read_json(f"{n:06d}.json")) for n in range(len(shards))]
     source = Source(name=run.config.data.name, classes=len(classes))
     manifest = Manifest(source=source, images=images_info(run, len(rows), files))
     publish(target, manifest, classes, card(run.config, dataset, len(rows), len(classes)), provenance(run))
     emit("progress", text=f"{dataset}: {len(rows)} images in {len(files)} shards")
-
-
-def _finish(tasks: list[Any]) -> None:
-    """Wait for tasks; the error of one of them without Ray's wrapping."""
-    try:
-        ray.get(tasks)
-    except ray.exceptions.RayTaskError as error:
-        raise root_cause(error) from None
 
 
 def identity(run: Run) -> str:

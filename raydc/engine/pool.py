@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError
 
 from raydc.engine.cluster import draining_nodes
+from raydc.engine.failures import last_words, root_cause
 from raydc.errors import ClusterError, RaydcError
 
 
@@ -201,19 +202,3 @@ class Pool(Generic[U]):
             return
         if far:
             self.emit("progress", text=f"{len(far)} in flight, {100 * sum(far) / len(far):.0f} % of the way")
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """The exception that a worker raised, without Ray's wrapping."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BaseException):
-        return root_cause(cause)
-    if isinstance(error.__cause__, RaydcError):
-        return error.__cause__
-    return error
-
-
-def last_words(error: BaseException) -> str:
-    """What an error says, in one line; of an actor whose constructor failed, the exception at the end of its trace."""
-    lines = str(error).strip().splitlines() or [""]
-    return " ".join(lines[-1].split() if getattr(error, "actor_init_failed", False) else str(error).split())

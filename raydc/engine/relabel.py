@@ -6,6 +6,7 @@ label shard. Labels are made of what a reader will decode, never of the tensors 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import logging
 import time
@@ -15,15 +16,18 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from ray.data.exceptions import SystemException
+from ray.exceptions import RayError
 
 from raydc.condense.views import SAMPLER, render
-from raydc.config import digest
+from raydc.config import digest as digest_of
 from raydc.config.schema import RelabelConfig
 from raydc.engine.device import device
+from raydc.engine.failures import last_words, root_cause
 from raydc.engine.receipts import done, watched
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record, teacher
-from raydc.errors import ConfigError, DataError
+from raydc.errors import ClusterError, ConfigError, DataError, RaydcError
 from raydc.labels.codecs import CODECS, describe, fidelity
 from raydc.labels.views import COLUMNS, VERSION, column, draw
 from raydc.sources.shard import ImageShard
@@ -59,7 +63,7 @@ def teacher_name(run: Run) -> str:
 def receipts(run: Run) -> Folder:
     """Where the receipts of this label set lie: other settings or another teacher never take them for their own."""
     made_by = [settings(run).model_dump(mode="json"), read_record(run.teachers(), teacher_name(run)).sha256]
-    return run.work("relabel", f"{settings(run).name}-{digest(made_by)[:8]}")
+    return run.work("relabel", f"{settings(run).name}-{digest_of(made_by)[:8]}")
 
 
 def unit(dataset: str, shard: int) -> str:
@@ -78,7 +82,7 @@ class Labeler:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.config = settings(run)
-        self.device = device(run.config.engine.threads)
+        self.device = device(run.config.engine)
         self.teacher = teacher(run, teacher_name(run), self.device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -107,7 +111,9 @@ class Labeler:
         for first in range(0, views, step):
             last = min(views, first + step)
             tar, members = label_shard(self._views(images, key, range(first, last), measured))
-            path = f"labels/{name}/train-{shard:06d}-v{first:04d}-{last - 1:04d}.tar"
+            # With its digest: what other settings or a late twin wrote never stands under the name of a receipt.
+            digest = hashlib.sha256(tar).hexdigest()[:12]
+            path = f"labels/{name}/train-{shard:06d}-v{first:04d}-{last - 1:04d}-{digest}.tar"
             receipt = folder.write(path, tar)
             file = LabelFile(
                 path=receipt.path,
@@ -162,8 +168,9 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
     shards = [(d, s) for d in datasets for s in range(len(read(run.dataset(d)).images.files))]
     folder = receipts(run)
     finished = done(folder)
-    for dataset, shard in shards:
-        if unit(dataset, shard) not in finished and name in read(run.dataset(dataset)).label_sets:
+    for dataset in datasets:
+        mine = all(unit(d, s) in finished for d, s in shards if d == dataset)
+        if not mine and name in read(run.dataset(dataset)).label_sets:
             raise ConfigError(
                 f"data set '{dataset}' has a label set '{name}' that was made with other settings. "
                 "Give the new one a name of its own: relabel.name"
@@ -198,7 +205,7 @@ def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of its plans; errors arrive as exceptions
     actors = max(1, min(engine.workers, len(rows)))
-    labelled = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+    labelling = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         Labeler,
         fn_constructor_args=(run,),
         batch_size=1,
@@ -207,7 +214,14 @@ def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
         compute=ray.data.ActorPoolStrategy(
             min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1
         ),
-    ).take_all()
+    )
+    try:
+        labelled = labelling.take_all()
+    except (RayError, SystemException) as error:
+        cause = root_cause(error)
+        if isinstance(cause, RaydcError):
+            raise cause from None
+        raise ClusterError(f"labelling failed: {type(cause).__name__}: {last_words(cause)}") from error
     failed = [row["error"] for row in labelled if row["error"]]
     if failed:
         head = f"{len(failed)} of {len(rows)} shards could not be labelled, the others are done"

@@ -13,10 +13,13 @@ import yaml
 
 from raydc.config import RunConfig, differences, dump, identity
 from raydc.config.load import validate
-from raydc.errors import ConfigError
+from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
+from raydc.sources.base import Source
 from raydc.store.folder import Folder
 
+DATA = "data.json"
+"""Where the fingerprint of the data is kept."""
 MADE = ("teachers", "blocks", "datasets", "work")
 """What stands in a run folder once work was done: a folder without them may be given to a corrected config."""
 
@@ -73,7 +76,10 @@ def open_run(config: RunConfig) -> Run:
     # Workers have other working directories, so a local path is made absolute once, here.
     url = config.folder if "://" in config.folder else str(Path(config.folder).expanduser().resolve())
     run = Run(config, url)
-    if run.folder.exists("run.yaml") and any(run.folder.exists(name) for name in MADE):
+    if not any(run.folder.exists(name) for name in MADE):
+        for name in (DATA, "env.json"):
+            run.folder.remove(name)
+    elif run.folder.exists("run.yaml"):
         old = read_run(url)
         changed = differences(identity(old.config), identity(config))
         if changed:
@@ -93,6 +99,25 @@ def changed_environment(run: Run) -> str | None:
     """What is not as it was when the run began, in words: its bytes may then differ from an undisturbed run's."""
     changed = differences(run.folder.read_json("env.json"), environment())
     return f"the run goes on in another environment than it began in ({'; '.join(changed)})" if changed else None
+
+
+def same_data(run: Run, source: Source) -> None:
+    """Hold the data against what the run began with: which image is drawn or held out depends on all of them.
+
+    Raises:
+        DataError: images were added, removed or renamed.
+    """
+    found = {"fingerprint": source.fingerprint(), "train": len(source.train), "validation": len(source.validation)}
+    if not run.folder.exists(DATA):
+        run.folder.write_json(DATA, found)
+    elif run.folder.read_json(DATA) != found:
+        begun = run.folder.read_json(DATA)
+        raise DataError(
+            f"the data are not what run {run.url} began with: then {begun['train']} training and "
+            f"{begun['validation']} validation images, now {found['train']} and {found['validation']}"
+            f"{'' if len({begun['train'], found['train']}) == 2 else ', under other names'}. "
+            "Restore them, or choose another 'output'"
+        )
 
 
 def read_run(url: str) -> Run:
@@ -120,10 +145,15 @@ def environment() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    """The commit of raydc's own checkout; an environment inside somebody's repository is not one."""
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD")
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip() if found.returncode == 0 else "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import traceback
@@ -11,10 +12,10 @@ from types import FrameType
 
 from raydc.config import RunConfig
 from raydc.engine.background import repeating
-from raydc.engine.cluster import cluster
+from raydc.engine.cluster import check_capacity, cluster
 from raydc.engine.driver import STAGES, Driver
 from raydc.engine.run import changed_environment, environment, open_run
-from raydc.errors import INTERRUPTED, RaydcError
+from raydc.errors import INTERRUPTED, ClusterError, RaydcError
 from raydc.report.console import show_result
 from raydc.report.events import EventLog
 from raydc.report.live import view_for
@@ -35,6 +36,11 @@ def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
         if changed:
             log.emit("note", text=changed)
         with cluster(), _terminable(), repeating(log.tick, BEAT_SECONDS):
+            lacking = check_capacity(config.engine)
+            if lacking and not os.environ.get("RAY_ADDRESS"):
+                raise ClusterError(f"{lacking}. Lower engine.cpus_per_worker or engine.gpus_per_worker")
+            if lacking:
+                log.emit("note", text=f"{lacking} now: the run waits until one comes")
             driver = Driver(run, log.emit)
             for stage in stages or STAGES:
                 driver.do(stage)

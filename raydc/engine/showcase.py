@@ -10,7 +10,7 @@ import numpy as np
 
 from raydc.config import dump
 from raydc.engine import evaluate, verifiers
-from raydc.engine.parts import read_marker, read_members
+from raydc.engine.parts import image_name, read_marker, read_members
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record
 from raydc.plan.blocks import Block
@@ -18,7 +18,6 @@ from raydc.report.data import ClassRow, Curve, Evolution, ReportData, TeacherNot
 from raydc.report.events import read_events
 from raydc.report.timings import stage_seconds, worker_lanes
 from raydc.sources.base import Source
-from raydc.sources.condensed import CondensedDataset
 from raydc.store import manifest as manifests
 
 CLASSES = 20
@@ -55,7 +54,7 @@ def showcase(run: Run, classes: Sequence[str], source: Source | None, blocks: li
         classes=len({label for b in blocks for label, _ in b.entries}),
         ipc=config.synthesize.ipc,
         image_size=config.data.image_size,
-        class_rows=_class_rows(CondensedDataset(product.url), classes, source, blocks),
+        class_rows=_class_rows(run, classes, source, blocks),
         evolutions=[_evolution(run, m, classes) for m in spread(markers, EVOLUTIONS) if len(m["history"]["steps"])],
         objective=_objective(markers),
         verifiers=_verifiers(run),
@@ -75,18 +74,16 @@ def spread(items: Sequence[Any], count: int) -> list[Any]:
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def _class_rows(
-    dataset: CondensedDataset, classes: Sequence[str], source: Source | None, blocks: list[Block]
-) -> list[ClassRow]:
+def _class_rows(run: Run, classes: Sequence[str], source: Source | None, blocks: list[Block]) -> list[ClassRow]:
     shown = spread(sorted({label for b in blocks for label, _ in b.entries}), CLASSES)
     found: dict[int, list[np.ndarray]] = defaultdict(list)
-    # Images lie in a random permutation, so a first stretch of the data set holds some of most classes.
-    for batch in dataset.batches(0, 64, shuffle=False):
-        for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
-            if label in shown and len(found[label]) < PICTURES:
-                found[label].append(image)
-        if all(len(found[c]) >= PICTURES for c in shown):
-            break
+    for block in blocks:
+        wanted = [n for n, (label, index) in enumerate(block.entries) if label in shown and index < PICTURES]
+        if wanted:
+            names = [image_name(n, run.config.pack.format) for n in wanted]
+            pictures = read_members(run, "condensed", read_marker(run, "condensed", block.id), names)
+            for n, picture in zip(wanted, pictures, strict=True):
+                found[block.entries[n][0]].append(picture)
     rows = []
     for c in shown:
         real = source.train.of_class(c)[:PICTURES].tolist() if source is not None else []
@@ -107,6 +104,7 @@ def _objective(markers: list[dict[str, Any]]) -> dict[str, Term]:
     if not histories:
         return {}
     steps = histories[0]["steps"]
+    histories = [h for h in histories if h["steps"] == steps]  # a resumed run may log at other steps
     terms = {}
     for name in histories[0]:
         if name != "steps":

@@ -13,6 +13,7 @@ from torch import distributed
 
 from raydc.config.schema import TeacherConfig
 from raydc.engine.device import device
+from raydc.engine.failures import wait
 from raydc.engine.receipts import done, watched
 from raydc.engine.run import Run
 from raydc.engine.trainers import fit
@@ -52,10 +53,7 @@ def fetch(run: Run, folder: Folder, teachers: list[TeacherConfig], classes: list
     shown = source if run.config.data.use != "none" else []
     engine = run.config.engine
     task = ray.remote(_fetch).options(num_cpus=engine.cpus_per_worker, num_gpus=engine.gpus_per_worker)
-    try:
-        ray.get([task.remote(run, folder, t, classes, shown) for t in teachers])
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
+    wait([task.remote(run, folder, t, classes, shown) for t in teachers])
 
 
 def _fetch(run: Run, folder: Folder, config: TeacherConfig, classes: list[str], source: list[Any]) -> None:
@@ -63,7 +61,7 @@ def _fetch(run: Run, folder: Folder, config: TeacherConfig, classes: list[str], 
         path = Path(scratch) / "weights"
         record = adopt(config, classes, run.config.data.image_size, path)
         if source:
-            known = trial(load(record, path, device(run.config.engine.threads)), ray.get(source[0]))
+            known = trial(load(record, path, device(run.config.engine)), ray.get(source[0]))
             record = record.model_copy(update={"top1": known})
         commit(folder, record, path)
 
@@ -97,7 +95,7 @@ def _loop(config: dict[str, Any]) -> None:
         teacher,
         source,
         run.key,
-        device=device(run.config.engine.threads),
+        device=device(run.config.engine),
         group=distributed.group.WORLD if world > 1 else None,
         state=last_state(),
     )

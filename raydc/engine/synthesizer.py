@@ -82,7 +82,7 @@ class BlockMaker:
 
     def __init__(self, run: Run, recipe: Recipe, source: Source | None) -> None:
         self.run, self.recipe = run, recipe
-        self.device = device(run.config.engine.threads)
+        self.device = device(run.config.engine)
         self.teacher: Teacher | None = teacher(run, recipe.teacher, self.device) if recipe.teacher else None
         self.gallery = SourceGallery(source) if source is not None else None
         norm = self.teacher.record.normalize if self.teacher else None

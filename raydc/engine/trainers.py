@@ -12,7 +12,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from raydc.engine.pool import root_cause
+from raydc.engine.failures import root_cause
 from raydc.engine.run import Run
 from raydc.errors import ClusterError, RaydcError
 

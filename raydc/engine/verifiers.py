@@ -11,8 +11,8 @@ import torch
 
 from raydc.config import digest
 from raydc.config.schema import TeacherConfig
+from raydc.engine.failures import wait
 from raydc.engine.parts import read_images
-from raydc.engine.pool import root_cause
 from raydc.engine.run import Run
 from raydc.engine.squeeze import fetch
 from raydc.engine.synthesize import recipe
@@ -51,12 +51,9 @@ def verify(run: Run, blocks: list[Block], classes: list[str], source: list[Any],
     engine = run.config.engine
     task = ray.remote(_ask).options(num_cpus=engine.cpus_per_worker, num_gpus=engine.gpus_per_worker)
     waiting = {task.remote(run, v, chosen, source): v for v in todo.values()}
-    try:
-        for ref, v in waiting.items():
-            answers += [{"verifier": v.name, "made_by": made_by(v), **answer} for answer in ray.get(ref)]
-            emit("progress", text=f"verifier {v.name} has answered")
-    except ray.exceptions.RayTaskError as error:
-        raise root_cause(error) from None
+    for ref, v in waiting.items():
+        answers += [{"verifier": v.name, "made_by": made_by(v), **answer} for answer in wait([ref])[0]]
+        emit("progress", text=f"verifier {v.name} has answered")
     run.folder.write_json(FILE, answers)
 
 

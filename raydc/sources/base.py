@@ -79,17 +79,17 @@ class Source:
         return url if split.size[i] == WHOLE else f"{url}:{int(split.offset[i])}"
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) of the classes, the images' places and labels in both splits, and the resize rule.
+        """Return a SHA-256 (hex) of the classes, the images' files and labels in both splits, and the resize rule.
 
-        It does not depend on where the data set lies (the same copy on S3 and on disk agree), and not on the pixels.
+        It does not depend on where the data set lies (the same copy on S3 and on disk agree), and not on the pixels: a
+        damaged image may be replaced.
         """
         digest = hashlib.sha256()
         rule = (self.config.image_size, self.config.resize, self.config.crop_fraction)
         digest.update(repr((self.classes, rule, self.held_out)).encode())
         for split in (self.train, self.validation):
             digest.update(len(split).to_bytes(8, "little"))
-            for column, kind in ((split.offset, "<i8"), (split.size, "<i8"), (split.label, "<i4")):
-                digest.update(np.ascontiguousarray(column, dtype=kind).tobytes())
+            digest.update(np.ascontiguousarray(split.label, dtype="<i4").tobytes())
             _hash_files(digest, split)
         return digest.hexdigest()
 

@@ -49,6 +49,13 @@ def test_a_config_that_cannot_be(changes: dict[str, Any], words: list[str], tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_an_objective_that_the_teacher_cannot_serve(tmp_path: Path, call: Any) -> None:
+    teacher = {**tiny.TREE["squeeze"]["teachers"][0], "arch": {"use": "torchvision", "name": "alexnet"}}
+    changes = {"data": {"image_size": 64}, "squeeze": {"teachers": [teacher]}}
+    said = call(CONFIG, "check", tiny.write(tmp_path, changes))
+    assert "bn_statistics needs BatchNorm2d layers, and teacher 'resnet' (alexnet) has none" in said
+
+
 def test_mistakes_of_two_networks_are_told_at_once(tmp_path: Path, call: Any) -> None:
     students = [{"name": n, "arch": {"use": "timm", "name": n}} for n in ("resnet81", "vgg11_bn")]
     said = call(CONFIG, "check", tiny.write(tmp_path, {"evaluate": {"students": students}}))

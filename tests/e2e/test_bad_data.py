@@ -18,7 +18,7 @@ from raydc.config.load import merge
 from tests import tiny
 from tests.sources.make import samples, shard, tree
 
-from .bad import CLASSES, CONFIG, DATA, fetched, fill, known, made, on, weights
+from .bad import CLASSES, CLUSTER, CONFIG, DATA, fetched, fill, known, made, on, weights
 from .knowing import members
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -205,6 +205,25 @@ def test_a_stage_says_which_stage_it_needs(tmp_path: Path, call: Any) -> None:
     assert "2 of 2 blocks of 'condensed' have no marker" in call(DATA, "pack", config)
     for stage in ("relabel", "evaluate", "report"):
         assert f"{stage} needs the packed data set. Run `raydc pack` first" in call(DATA, stage, config)
+
+
+# What a run rests on, and what it asks for.
+
+
+def test_data_that_changed_since_the_run_began(tmp_path: Path, call: Any) -> None:
+    fill(tmp_path / "in", dict.fromkeys(CLASSES, 12))
+    config = tiny.write(tmp_path, known(tmp_path))
+    assert tiny.code("squeeze", config) == 0
+    fill(tmp_path / "in", {"ant": 13})
+    said = call(DATA, "synthesize", config)
+    assert f"the data are not what run {tmp_path}/run began with: then 2" in said and "choose another 'output'" in said
+    assert made(tmp_path / "run") == ["teachers"]
+
+
+def test_more_of_a_node_than_there_is(tmp_path: Path, call: Any) -> None:
+    said = call(CLUSTER, "run", tiny.write(tmp_path), "--set", "engine.gpus_per_worker=999")
+    assert "asks for 1 CPUs and 999 GPUs, and no node" in said and "Lower engine" in said
+    assert made(tmp_path / "run") == []
 
 
 # Work that is done is kept.
