@@ -112,10 +112,11 @@ def same_data(run: Run, source: Source) -> None:
         run.folder.write_json(DATA, found)
     elif run.folder.read_json(DATA) != found:
         begun = run.folder.read_json(DATA)
+        counts = [(d["train"], d["validation"]) for d in (begun, found)]
         raise DataError(
             f"the data are not what run {run.url} began with: then {begun['train']} training and "
             f"{begun['validation']} validation images, now {found['train']} and {found['validation']}"
-            f"{'' if len({begun['train'], found['train']}) == 2 else ', under other names'}. "
+            f"{', under other names' if counts[0] == counts[1] else ''}. "
             "Restore them, or choose another 'output'"
         )
 

@@ -216,7 +216,8 @@ def test_data_that_changed_since_the_run_began(tmp_path: Path, call: Any) -> Non
     assert tiny.code("squeeze", config) == 0
     fill(tmp_path / "in", {"ant": 13})
     said = call(DATA, "synthesize", config)
-    assert f"the data are not what run {tmp_path}/run began with: then 2" in said and "choose another 'output'" in said
+    assert f"the data are not what run {tmp_path}/run began with: then 30 training and 6 validation images" in said
+    assert "now 30 and 7. Restore them, or choose another 'output'" in said
     assert made(tmp_path / "run") == ["teachers"]
 
 
