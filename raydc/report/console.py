@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from raydc.report.tables import result_table
+from raydc.report.tables import WIDE, result_table, verdict_text
 from raydc.report.units import percent
 from raydc.store.folder import Folder
 
@@ -17,9 +17,11 @@ from raydc.store.folder import Folder
 def show_result(folder: Folder, dataset: str) -> None:
     """Print the result table, the verifiers' answers, and where the data set and the report are."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(WIDE, console.width))  # a pipe has no width; rich takes it for 80 columns
     entries = folder.read_json("metrics.json")["evaluations"] if folder.exists("metrics.json") else []
     if entries:
-        console.print(result_table(entries))
+        console.print(result_table(entries, console.width), verdict_text(entries), sep="\n", highlight=False)
     if folder.exists("verifiers.json"):
         console.print(_verifiers(folder.read_json("verifiers.json")))
     console.print(f"data set  {dataset}", soft_wrap=True, highlight=False)

@@ -15,27 +15,32 @@ from raydc.report.units import bytes_text
 HEADINGS = (
     "data", "labels", "student", "IPC", "top-1 last, %", "top-1 best, %", "top-5 last, %", "seeds", "label bytes",
 )  # fmt: skip
+WIDE = 112
+"""Columns of a terminal that the whole table needs."""
+LEFT_OUT = ("top-5 last, %", "label bytes")
+"""What a narrower terminal does without; it is in metrics.json and in the report."""
 COLOURS = {"condensed": "bold blue", "random": "yellow", "full": "green"}
 FOOTNOTE = "mean ± standard deviation over seeds; best is chosen on the test set, so last is the headline"
 
 
-def result_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the evaluations of metrics.json as a table by student, labels and data, verdicts below it.
+def result_table(evaluations: Sequence[Mapping[str, Any]], width: int = WIDE) -> Table:
+    """Return the evaluations of metrics.json as a table by student, labels and data; the less where there is less room.
 
     Raises:
         DataError: an entry is not an evaluation.
     """
-    table = Table(title="Students", caption=_caption(evaluations), title_justify="left", caption_justify="left")
+    table = Table(title="Students", title_justify="left")
     rows = [_cells(group) for group in groups(evaluations)]
-    for index, heading in enumerate(HEADINGS):
+    shown = [i for i, heading in enumerate(HEADINGS) if width >= WIDE or heading not in LEFT_OUT]
+    for index in shown:
         # Headings may wrap on a narrow terminal, figures may not.
         widest = max((len(row[index]) for row in rows), default=0)
-        table.add_column(heading, justify="left" if index < 3 else "right", min_width=widest)
+        table.add_column(HEADINGS[index], justify="left" if index < 3 else "right", min_width=widest)
     before: Group | None = None
     for group in groups(evaluations):
         if before and (before.student, before.ipc, before.labels) != (group.student, group.ipc, group.labels):
             table.add_section()
-        cells = _cells(group)
+        cells = [_cells(group)[i] for i in shown]
         table.add_row(Text(cells[0], style=COLOURS.get(group.data, "")), *(Text(cell) for cell in cells[1:]))
         before = group
     return table
@@ -76,7 +81,8 @@ def _named(line: tuple[str, str]) -> str:
     return f"**{line[0]}.** {line[1]}"
 
 
-def _caption(evaluations: Sequence[Mapping[str, Any]]) -> Text:
+def verdict_text(evaluations: Sequence[Mapping[str, Any]]) -> Text:
+    """What stands below the table: how to read it, the verdicts, and the scores of DD-Ranking."""
     lines = [FOOTNOTE] + [f"{name}. {sentence}" for name, sentence in _verdict_lines(evaluations)]
     lines += [f"{score.student}. {score.sentence()}" for score in scores(evaluations)]
     return Text("\n".join(lines))

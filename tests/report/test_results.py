@@ -8,7 +8,7 @@ from rich.console import Console
 from raydc.errors import DataError
 from raydc.report.results import groups, verdicts
 from raydc.report.sections import headline
-from raydc.report.tables import as_markdown, result_table
+from raydc.report.tables import as_markdown, result_table, verdict_text
 
 from .demo import evaluations
 
@@ -64,7 +64,7 @@ def test_the_headline_is_honest_without_a_control_and_when_it_loses():
 
 def test_terminal_table_holds_all_rows_in_order_with_units():
     out = io.StringIO()
-    Console(file=out, width=160).print(result_table(evaluations()))
+    Console(file=out, width=160).print(result_table(evaluations()), verdict_text(evaluations()))
     text = out.getvalue()
     assert text.index("condensed") < text.index("random") < text.index("full")
     for part in ("top-1 last, %", "±", "3.61 MB", "convnet, soft labels: +", "points"):
@@ -73,9 +73,9 @@ def test_terminal_table_holds_all_rows_in_order_with_units():
 
 def test_figures_do_not_break_on_a_terminal_of_eighty_columns():
     out = io.StringIO()
-    Console(file=out, width=80).print(result_table(evaluations()))
+    Console(file=out, width=80).print(result_table(evaluations(), 80))
     rows = [line for line in out.getvalue().splitlines() if "condensed │" in line]
-    assert len(rows) == 4 and all(line.count("±") == 3 for line in rows)
+    assert len(rows) == 4 and all(line.count("±") == 2 and line.endswith("3 │") for line in rows)
 
 
 def test_markdown_table_is_rectangular_escapes_bars_and_carries_the_verdict():
