@@ -13,7 +13,6 @@ from pathlib import Path
 
 import ray
 
-from raydc.config.schema import EngineConfig
 from raydc.errors import ClusterError
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -49,18 +48,6 @@ def cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def check_capacity(engine: EngineConfig) -> str | None:
-    """What a worker asks for and no node offers at this time, in words; None if it can start at once."""
-    wanted = {"CPU": engine.cpus_per_worker, "GPU": engine.gpus_per_worker}
-    for node in ray.nodes():
-        if node["Alive"] and all(node["Resources"].get(name, 0) >= count for name, count in wanted.items()):
-            return None
-    return (
-        f"a worker asks for {engine.cpus_per_worker:g} CPUs and {engine.gpus_per_worker:g} GPUs, and no node of the "
-        "cluster has them"
-    )
 
 
 def _listening(address: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -33,7 +33,6 @@ class Driver:
 
     run: Run
     emit: Emit
-    stage: str = field(default="", init=False)
 
     @cached_property
     def source(self) -> Source:
@@ -77,7 +76,6 @@ class Driver:
         """Do one stage; the stages before it must be done."""
         self._check_ready(stage)
         began = time.monotonic()
-        self.stage = stage
         with self._named(stage):
             summary = getattr(self, f"_{stage}")()
         self.emit("stage_done", stage=stage, seconds=time.monotonic() - began, summary=summary)

@@ -11,7 +11,7 @@ import ray
 import ray.train
 
 from raydc.config import RunConfig, digest
-from raydc.config.schema import EngineConfig
+from raydc.engine.capacity import room
 from raydc.engine.device import device
 from raydc.engine.receipts import done, watched
 from raydc.engine.run import Run
@@ -62,13 +62,6 @@ def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> No
     with watched(folder, finished, report):
         # Named by what is left to do: a resumed evaluation is another group, whose progress lies in the result files.
         fit(run, f"students-{digest(todo)[:8]}", _loop, workers, {"run": run, "todo": todo, "source": source})
-
-
-def room(engine: EngineConfig) -> int:
-    """How many workers the cluster has room for now, one at least: a group starts whole or waits for ever."""
-    wanted = {"CPU": engine.cpus_per_worker, "GPU": engine.gpus_per_worker}
-    there = ray.cluster_resources()
-    return max(1, min(int(there.get(name, 0) / count) for name, count in wanted.items() if count))
 
 
 def entries(run: Run) -> list[dict[str, Any]]:

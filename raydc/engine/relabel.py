@@ -82,6 +82,7 @@ class Labeler:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.config = settings(run)
+        self.receipts = receipts(run)
         self.device = device(run.config.engine)
         self.teacher = teacher(run, teacher_name(run), self.device)
 
@@ -128,7 +129,7 @@ class Labeler:
         worker = (ray.get_runtime_context().get_actor_id() or "")[:8]
         meta = {"began": began, "seconds": time.time() - began, "worker": worker, "image_steps": len(images) * views}
         receipt_of_shard = {"files": files, "count": len(images), "fidelity": measured, "meta": meta}
-        receipts(self.run).write_json(f"{unit(dataset, shard)}.json", receipt_of_shard)
+        self.receipts.write_json(f"{unit(dataset, shard)}.json", receipt_of_shard)
 
     def _views(
         self, images: torch.Tensor, key: Any, views: range, measured: dict[str, float]
@@ -234,7 +235,8 @@ def label_set(run: Run, dataset: str) -> LabelSet:
     record, codec = read_record(run.teachers(), teacher_name(run)), CODECS[config.codec]
     classes = record.classes
     shards = len(read(run.dataset(dataset)).images.files)
-    found = [receipts(run).read_json(f"{unit(dataset, s)}.json") for s in range(shards)]
+    folder = receipts(run)
+    found = [folder.read_json(f"{unit(dataset, s)}.json") for s in range(shards)]
     total = sum(r["count"] for r in found)
     measured = {
         name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in found) / total}

@@ -12,7 +12,8 @@ from types import FrameType
 
 from raydc.config import RunConfig
 from raydc.engine.background import repeating
-from raydc.engine.cluster import check_capacity, cluster
+from raydc.engine.capacity import lacking
+from raydc.engine.cluster import cluster
 from raydc.engine.driver import STAGES, Driver
 from raydc.engine.run import changed_environment, environment, open_run
 from raydc.errors import INTERRUPTED, ClusterError, RaydcError
@@ -36,11 +37,11 @@ def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
         if changed:
             log.emit("note", text=changed)
         with cluster(), _terminable(), repeating(log.tick, BEAT_SECONDS):
-            lacking = check_capacity(config.engine)
-            if lacking and not os.environ.get("RAY_ADDRESS"):
-                raise ClusterError(f"{lacking}. Lower engine.cpus_per_worker or engine.gpus_per_worker")
-            if lacking:
-                log.emit("note", text=f"{lacking} now: the run waits until one comes")
+            missing = lacking(config.engine)
+            if missing and not os.environ.get("RAY_ADDRESS"):
+                raise ClusterError(f"{missing}. Lower engine.cpus_per_worker or engine.gpus_per_worker")
+            if missing:
+                log.emit("note", text=f"{missing} now: the run waits until one comes")
             driver = Driver(run, log.emit)
             for stage in stages or STAGES:
                 driver.do(stage)

@@ -12,6 +12,7 @@ import ray.train
 from torch import distributed
 
 from raydc.config.schema import TeacherConfig
+from raydc.engine.capacity import options
 from raydc.engine.device import device
 from raydc.engine.failures import wait
 from raydc.engine.receipts import done, watched
@@ -51,8 +52,7 @@ def fetch(run: Run, folder: Folder, teachers: list[TeacherConfig], classes: list
         DataError: weights that cannot be read, do not fit, or know nothing of the data set.
     """
     shown = source if run.config.data.use != "none" else []
-    engine = run.config.engine
-    task = ray.remote(_fetch).options(num_cpus=engine.cpus_per_worker, num_gpus=engine.gpus_per_worker)
+    task = ray.remote(_fetch).options(**options(run.config.engine))
     wait([task.remote(run, folder, t, classes, shown) for t in teachers])
 
 

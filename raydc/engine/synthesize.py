@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from raydc.config.components import Real
+from raydc.engine.capacity import options
 from raydc.engine.pool import Pool
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
@@ -68,9 +69,7 @@ def synthesize(run: Run, blocks: dict[str, list[Block]], source: list[Any], emit
         return
     engine, recipes = run.config.engine, {d: recipe(run, d) for d in blocks}
     # Two methods at a time: a notice of preemption gets in while a block computes.
-    actor = ray.remote(Synthesizer).options(
-        max_restarts=0, max_concurrency=2, num_cpus=engine.cpus_per_worker, num_gpus=engine.gpus_per_worker
-    )
+    actor = ray.remote(Synthesizer).options(max_restarts=0, max_concurrency=2, **options(engine))
     pool: Pool[Work] = Pool(
         lambda: actor.remote(run, recipes, source),
         engine.workers,

@@ -12,6 +12,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from raydc.engine.capacity import wanted
 from raydc.engine.failures import root_cause
 from raydc.engine.run import Run
 from raydc.errors import ClusterError, RaydcError
@@ -37,7 +38,7 @@ def fit(run: Run, name: str, loop: Callable[[dict[str, Any]], None], workers: in
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=engine.gpus_per_worker > 0,
-            resources_per_worker={"CPU": engine.cpus_per_worker, **gpu(engine.gpus_per_worker)},
+            resources_per_worker=wanted(engine),
         ),
         run_config=RunConfig(
             name=name,
@@ -61,11 +62,6 @@ class Trainer(TorchTrainer):
 
     def _register_sigint_handler(self, controller: Any) -> None:
         """Register nothing."""
-
-
-def gpu(count: float) -> dict[str, float]:
-    """The GPU part of a resource request."""
-    return {"GPU": count} if count else {}
 
 
 def storage(run: Run) -> tuple[str, pyarrow.fs.FileSystem | None]:

@@ -11,6 +11,7 @@ import torch
 
 from raydc.config import digest
 from raydc.config.schema import TeacherConfig
+from raydc.engine.capacity import options
 from raydc.engine.failures import wait
 from raydc.engine.parts import read_images
 from raydc.engine.run import Run
@@ -48,8 +49,7 @@ def verify(run: Run, blocks: list[Block], classes: list[str], source: list[Any],
         if not folder_of(run, v).exists(f"{v.name}.json"):
             fetch(run, folder_of(run, v), [v], classes, source)
     chosen = sample(run, blocks)
-    engine = run.config.engine
-    task = ray.remote(_ask).options(num_cpus=engine.cpus_per_worker, num_gpus=engine.gpus_per_worker)
+    task = ray.remote(_ask).options(**options(run.config.engine))
     waiting = {task.remote(run, v, chosen, source): v for v in todo.values()}
     for ref, v in waiting.items():
         answers += [{"verifier": v.name, "made_by": made_by(v), **answer} for answer in wait([ref])[0]]
