@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import s3fs
 import torch
 
 from raydc.config.load import merge
-from tests import tiny
+from tests import s3, tiny
 from tests.sources.make import samples, shard, tree
 
 from .bad import CLASSES, CLUSTER, CONFIG, DATA, fetched, fill, known, made, on, weights
@@ -115,18 +114,13 @@ def test_a_wrong_path_can_be_corrected_in_the_same_run_folder(tmp_path: Path, ca
 
 
 @pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def closed() -> Iterator[str]:
     """S3 at a port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA-of-the-test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    yield endpoint
-    s3fs.S3FileSystem.clear_instance_cache()
+    with s3.at(endpoint):
+        yield endpoint
 
 
 @pytest.mark.parametrize("what", ["data", "output"])

@@ -10,15 +10,13 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-import s3fs
 import yaml
-from moto.server import ThreadedMotoServer
 
 import raydc
 from raydc.config.load import merge
 from raydc.store.folder import Folder
 from raydc.store.verify import verify
-from tests import tiny
+from tests import s3, tiny
 from tests.sources.make import shard
 
 from .knowing import members, picture, teacher
@@ -39,19 +37,8 @@ BRIEF = {
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """An S3 bucket on a server of this machine, which this process and all of Ray's know."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        boto3.client("s3").create_bucket(Bucket="mine")
-        yield "s3://mine"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    with s3.bucket("mine") as url:
+        yield url
 
 
 @pytest.fixture(scope="module", autouse=True)

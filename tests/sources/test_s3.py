@@ -10,10 +10,10 @@ import boto3
 import numpy as np
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 
 from raydc.errors import DataError
 from raydc.sources.classes import class_list
+from tests import s3
 
 from .make import picture, samples, shard, source, tree
 
@@ -37,22 +37,13 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shard(here / f"shards/x-{s:06d}.tar", samples([0, 1, 2, s], first=10 * s))
     (here / "classes.txt").write_text("cow\nbee\nant\n")
     (here / "folders/bee/notes.txt").write_text("")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with s3.bucket("data"):
         client = boto3.client("s3")
-        client.create_bucket(Bucket="data")
         for path in here.rglob("*"):
             if path.is_file():
                 client.upload_fileobj(io.BytesIO(path.read_bytes()), "data", str(path.relative_to(here)))
         client.put_object(Bucket="data", Key="folders/")  # the console leaves such markers
         yield here
-    server.stop()
 
 
 def test_class_folders_are_the_same_as_on_disk(bucket: Path) -> None:
