@@ -10,10 +10,7 @@ share the pages of libraries, which a sum of resident sizes counts once for each
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -23,38 +20,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
+from common import RECORDS, ROOT, memory_of, spread, write_record
 
-ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_EVERY_S = 1.0
 
 
 def main() -> None:
     """Run, record, and say where the record lies."""
     options = arguments()
-    started = datetime.datetime.now(datetime.timezone.utc)
-    load = os.getloadavg()
-    stem = f"{started:%Y-%m-%d}-{Path(options.config).stem}"
-    target = Path(options.records) / f"{stem}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    runs = [one_run(options.config, options.set, target.with_suffix(".png")) for _ in range(options.repeat)]
-    totals = [r["total_s"] for r in runs]
-    record = {
-        "what": "a run with every stage, output on a local disk",
-        "started": started.isoformat(timespec="seconds"),
-        "machine": machine(),
-        "load_average_before": load,
-        "versions": runs[0].pop("versions"),
-        "command": " ".join(["raydc", "run", options.config, *setters(options.set)]),
-        "threads": os.environ.get("OMP_NUM_THREADS"),
-        "total_s": spread(totals),
-        "peak_pss_bytes": max(r["peak_pss_bytes"] for r in runs),
-        "same_dataset": len({r["dataset_id"] for r in runs}) == 1,
-        "runs": [{k: v for k, v in r.items() if k != "versions"} for r in runs],
-    }
-    target.write_text(json.dumps(record, indent=1) + "\n")
-    peak = record["peak_pss_bytes"] / 2**30  # type: ignore[operator]
-    print(f"{target}: {statistics.mean(totals):.0f} s, at most {peak:.2f} GiB of memory")
+    name = Path(options.config).stem
+    with tempfile.TemporaryDirectory(prefix="raydc-sheet-") as scratch:
+        sheet = Path(scratch) / "images.png"
+        runs = [one_run(options.config, options.set, sheet) for _ in range(options.repeat)]
+        totals, peak = [r["total_s"] for r in runs], max(r["peak_pss_bytes"] for r in runs)
+        found = {
+            "total_s": spread(totals),
+            "peak_pss_bytes": peak,
+            "same_dataset": len({r["dataset_id"] for r in runs}) == 1,
+            "runs": runs,
+        }
+        target = write_record(name, "a run with every stage, output on a local disk", found, Path(options.records))
+        shutil.copy(sheet, target.with_suffix(".png"))
+    print(f"{target}: {statistics.mean(totals):.0f} s, at most {peak / 2**30:.2f} GiB of memory")
 
 
 def arguments() -> argparse.Namespace:
@@ -63,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("config", help="YAML file of a run, relative to the repository")
     parser.add_argument("--repeat", type=int, default=1, help="fresh runs, one after another")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to raydc run")
-    parser.add_argument("--records", default=str(ROOT / "benchmarks" / "records"), help="folder of the record")
+    parser.add_argument("--records", default=str(RECORDS), help="folder of the record")
     return parser.parse_args()
 
 
@@ -96,7 +83,6 @@ def one_run(config: str, overrides: list[str], sheet: Path) -> dict[str, Any]:
         "evaluations": metrics["evaluations"],
         "dd_ranking": metrics["dd_ranking"],
         "verifiers": answers,
-        "versions": status["versions"],
     }
 
 
@@ -115,55 +101,6 @@ def watch(process: subprocess.Popen[bytes]) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             continue
     return peak
-
-
-def memory_of(pid: int) -> tuple[int, int, int]:
-    """Sums over a process tree: proportional set size, resident set size, processes."""
-    pss = rss = count = 0
-    try:
-        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0, 0, 0
-    for process in tree:
-        try:
-            info = process.memory_full_info()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        pss, rss, count = pss + info.pss, rss + info.rss, count + 1
-    return pss, rss, count
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    return {
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "system": f"{platform.system()} {platform.machine()}",
-        "gpus": gpus(),
-    }
-
-
-def cpu_model() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
-def gpus() -> list[str]:
-    """The GPUs that the driver lists; none where there is no driver."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    found = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
-    return found.stdout.strip().splitlines() if found.returncode == 0 else []
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Mean and sample standard deviation (0 for one value)."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return {"mean": round(statistics.mean(values), 2), "std": round(deviation, 2), "runs": len(values)}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ class DataError(RaydcError):
     exit_code = 3
 
 
+class StorageError(DataError):
+    """A storage that did not answer for longer than the run is patient: to try again later may help."""
+
+
 class ClusterError(RaydcError):
     """The cluster failed: units of work that kept failing, or no machine to run them on. The run can be resumed."""
 

@@ -232,13 +232,21 @@ class EngineConfig(Strict):
     """Where and how the work runs. Nothing here but ``threads`` changes a byte of the result."""
 
     workers: Positive = 1
-    """Synthesis and labelling actors at most."""
+    """Synthesis and labelling actors at most; there are as many as nodes have room for."""
     gpus_per_worker: float = Field(0, ge=0)
     cpus_per_worker: float = Field(1, ge=0)
+    resources: dict[str, float] = {}
+    """More of what a worker asks of its node, by Ray's names: ``{"accelerator_type:A100": 0.001}``."""
+    labels: dict[str, str] = {}
+    """Labels of the nodes that may be used, as Ray's label selectors: ``{market: spot}``, ``{market: "!spot"}``."""
     threads: Positive = 1
     """Threads of one actor's arithmetic on a CPU. Part of the result: sums are rounded in another order."""
     max_attempts: Positive = 3
-    """How often a failing block is tried before it is reported."""
+    """How often a failing block is tried before it is reported. A lost node costs no attempt."""
+    speculate: bool = True
+    """At the end, let idle workers make copies of blocks that slower ones still hold; either may win."""
+    storage_patience: float = Field(600.0, ge=0)
+    """Seconds for which a storage that does not answer is asked again before its work counts as failed."""
 
 
 class RunConfig(Strict):
