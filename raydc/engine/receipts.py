@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from raydc.engine.background import repeating
@@ -14,6 +14,11 @@ POLL_SECONDS = 1.0
 def done(folder: Folder) -> set[str]:
     """The names of the units whose receipt is in the folder."""
     return {name.removesuffix(".json") for name in folder.list() if name.endswith(".json")}
+
+
+def present(folder: Folder, names: Iterable[str]) -> set[str]:
+    """Which of these units have a receipt, whatever a listing says: for decisions that cannot be taken back."""
+    return {name.removesuffix(".json") for name in folder.present(f"{name}.json" for name in names)}
 
 
 @contextmanager

@@ -11,11 +11,13 @@ from typing import Any
 
 import yaml
 
+from raydc import __version__
 from raydc.config import RunConfig, differences, dump, identity
 from raydc.config.load import validate
 from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
 from raydc.sources.base import Source
+from raydc.store.faults import clean, secret
 from raydc.store.folder import Folder
 
 DATA = "data.json"
@@ -38,8 +40,8 @@ class Run:
 
     @property
     def folder(self) -> Folder:
-        """The run folder."""
-        return Folder(self.url)
+        """The run folder, as patient as the run is."""
+        return Folder(self.url, self.config.engine.storage_patience)
 
     @property
     def key(self) -> Key:
@@ -70,16 +72,22 @@ class Run:
 def open_run(config: RunConfig) -> Run:
     """Create the run folder, or join one that the same config made.
 
+    The first contact has no patience: a wrong bucket is told within seconds. Whoever was reached once is waited for.
+
     Raises:
-        ConfigError: the folder was made by another config, with the values that differ.
+        ConfigError: the config spells a credential, or the folder was made by another config, with the values that
+            differ.
+        DataError: the folder cannot be reached.
     """
+    _refuse_secrets(config)
     # Workers have other working directories, so a local path is made absolute once, here.
     url = config.folder if "://" in config.folder else str(Path(config.folder).expanduser().resolve())
     run = Run(config, url)
-    if not any(run.folder.exists(name) for name in MADE):
+    known = run.folder.hasty().exists("run.yaml")
+    if not _begun(run):
         for name in (DATA, "env.json"):
             run.folder.remove(name)
-    elif run.folder.exists("run.yaml"):
+    elif known:
         old = read_run(url)
         changed = differences(identity(old.config), identity(config))
         if changed:
@@ -93,6 +101,22 @@ def open_run(config: RunConfig) -> Run:
     if not run.folder.exists("env.json"):
         run.folder.write_json("env.json", environment())
     return run
+
+
+def _begun(run: Run) -> bool:
+    """Whether work was done. Teachers come first and are asked for by name, for a listing may be older than they."""
+    made = (f"teachers/{teacher.name}.json" for teacher in run.config.squeeze.teachers)
+    return any(run.folder.exists(name) for name in (*MADE, *made))
+
+
+def _refuse_secrets(config: RunConfig) -> None:
+    """Refuse a config that spells a credential: it is kept in the run folder and published with the data set."""
+    for line in dump(config).splitlines():
+        if secret(line):
+            raise ConfigError(
+                f"the config spells a credential: '{clean(line.strip())}'. It would be written into the run folder and "
+                "published with the data set. Give credentials by the environment, as the storage provider documents"
+            )
 
 
 def changed_environment(run: Run) -> str | None:
@@ -135,11 +159,12 @@ def read_run(url: str) -> Run:
 
 def environment() -> dict[str, Any]:
     """Versions that a result may depend on."""
-    packages = ("raydc", "ray", "torch", "torchvision", "timm", "numpy", "pillow")
+    packages = ("ray", "torch", "torchvision", "timm", "numpy", "pillow")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
+        "raydc": __version__,  # it may be the working directory of a job, and not installed
         **{name: importlib.metadata.version(name) for name in packages},
         "commit": _commit(),
     }

@@ -9,21 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
-
-from fsspec.core import url_to_fs
+from typing import BinaryIO, TypeVar
 
 from raydc.errors import DataError
 from raydc.sources.decode import EXTENSIONS
 from raydc.sources.split import WHOLE
+from raydc.store.backend import connect
 from raydc.store.faults import clean, told
 from raydc.store.folder import Folder, read_url
+from raydc.store.patience import READING_S, patiently
 
 THREADS = 16
 """Listings and scans in flight: they wait for the store, so more than cores; 16 stay under the limits of S3."""
-
-_BLOCK = 1 << 20
-"""Bytes of one request when a remote shard is scanned: a request costs as much time as about this many bytes."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -42,6 +39,8 @@ def in_threads(work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
 
 def folders_and_files(url: str) -> tuple[list[str], list[str]]:
     """Return the sorted names of the folders and of the files directly below a folder, hidden ones (``.x``) left out.
+
+    It is what a data set is opened by, so it has no patience: a wrong URL is told within seconds.
 
     Raises:
         DataError: there is no such folder or bucket, or it cannot be read.
@@ -63,7 +62,7 @@ def _local_entries(folder: Path) -> list[tuple[str, bool]]:
 
 
 def _remote_entries(url: str) -> list[tuple[str, bool]]:
-    fs, path = _filesystem(url)
+    fs, path = connect(url)
     found, here = fs.ls(path, detail=True), path.rstrip("/")
     if not found and not fs.exists(path):
         raise FileNotFoundError(path)
@@ -77,18 +76,21 @@ def images_below(url: str) -> list[str]:
     """Return the sorted paths, relative to a folder, of the image files in it and in folders below it.
 
     Raises:
-        DataError: as ``folders_and_files``.
+        DataError: as ``folders_and_files``; with patience, for it is one of as many listings as there are classes.
     """
-    with told("list", url):
-        local = Folder(url).local()
-        if local is not None:  # fsspec would stat every file
-            tree = os.walk(local, onerror=_raise, followlinks=True)
-            start = len(str(local)) + 1
-            paths = (f"{at}/{name}"[start:] for at, _, names in tree for name in names)
-            return sorted(path for path in paths if is_image(path))
-        fs, path = _filesystem(url)
-        start = len(path.rstrip("/")) + 1
-        return sorted(found[start:] for found in fs.find(path) if is_image(found[start:]))
+    return patiently(lambda: _images_below(url), "list", url, READING_S)
+
+
+def _images_below(url: str) -> list[str]:
+    local = Folder(url).local()
+    if local is not None:  # fsspec would stat every file
+        tree = os.walk(local, onerror=_raise, followlinks=True)
+        start = len(str(local)) + 1
+        paths = (f"{at}/{name}"[start:] for at, _, names in tree for name in names)
+        return sorted(path for path in paths if is_image(path))
+    fs, path = connect(url)
+    start = len(path.rstrip("/")) + 1
+    return sorted(found[start:] for found in fs.find(path) if is_image(found[start:]))
 
 
 def is_image(path: str) -> bool:
@@ -122,27 +124,31 @@ def opened(url: str) -> Iterator[BinaryIO]:
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    with told("read", url):
-        local = Folder(url).local()
-        if local is not None:
-            with local.open("rb") as disk:
-                yield disk
-            return
-        fs, path = _filesystem(url)
-        with fs.open(path, "rb", cache_type="readahead", block_size=_BLOCK) as remote:
-            yield remote
+    folder, _, name = url.rpartition("/")
+    with told("read", url), Folder(folder, READING_S).open(name) as file:
+        yield file
+
+
+def reach(url: str) -> None:
+    """Ask once for a file, so that a store that cannot be reached is told at once.
+
+    Raises:
+        DataError: it did not answer. A missing file is for its reader to tell.
+    """
+    folder, _, name = url.rpartition("/")
+    Folder(folder).exists(name)
 
 
 def read_place(url: str, offset: int, size: int) -> bytes:
-    """Return ``size`` bytes from ``offset`` of a file, or all of it where ``size`` is -1.
+    """Return ``size`` bytes from ``offset`` of a file, or all of it where ``size`` is -1; patient as a run must be.
 
     Raises:
         DataError: the file is missing, cannot be read, or ends before that.
     """
     if size == WHOLE:
-        return read_url(url)
+        return read_url(url, READING_S)
     folder, _, name = url.rpartition("/")
-    return Folder(folder).ranges(name, [(offset, size)])[0]
+    return Folder(folder, READING_S).ranges(name, [(offset, size)])[0]
 
 
 def member_name(url: str, offset: int) -> str:
@@ -152,14 +158,6 @@ def member_name(url: str, offset: int) -> str:
         return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
     except tarfile.HeaderError:
         return f"at byte {offset}"
-
-
-def _filesystem(url: str) -> tuple[Any, str]:
-    # Without the listings cache, which would keep a dict for each of 13 million files, and go stale. An unreachable
-    # bucket is reported within seconds; s3fs itself still retries throttling and server errors.
-    timeouts = {"config_kwargs": {"connect_timeout": 3, "read_timeout": 20, "retries": {"total_max_attempts": 2}}}
-    options: dict[str, Any] = timeouts if url.startswith(("s3://", "s3a://")) else {}
-    return url_to_fs(url, use_listings_cache=False, **options)
 
 
 def _raise(error: OSError) -> None:

@@ -20,7 +20,7 @@ from raydc.config.schema import DataConfig
 from raydc.errors import DataError
 from raydc.sources.classes import class_list, numbered, select
 from raydc.sources.decode import EXTENSIONS
-from raydc.sources.places import expand, folders_and_files, in_threads, opened
+from raydc.sources.places import expand, folders_and_files, in_threads, opened, reach
 from raydc.sources.split import Names, Split
 from raydc.store.faults import clean
 from raydc.store.folder import Folder
@@ -177,6 +177,7 @@ def _split(url: str, labels: _Labels) -> Split:
             return np.array(list(_samples(file, clean(shard), labels)), dtype=np.int64).reshape(-1, 3)
 
     named = shards(url)
+    reach(named[0])
     tables = in_threads(scanned, named)
     file = np.repeat(np.arange(len(named), dtype=np.int32), [len(table) for table in tables])
     offset, size, label = np.concatenate(tables).T

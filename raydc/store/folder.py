@@ -1,8 +1,12 @@
 """A folder of files on a local disk or any fsspec file system, written atomically: a name exists whole or not at all.
 
 On a disk a file is written under a hidden temporary name, flushed, synced, read back and renamed. On an object store
-it is one whole upload, which the store itself makes visible at the end. A Folder holds only its URL, so it can be
-pickled to other machines; connections are made where they are used.
+it is one whole upload, which the store itself makes visible at the end. On other stores (SFTP, HDFS, SMB) it is written
+under a hidden name and renamed; one that cannot rename onto a file shows none for a moment, never half of one.
+
+A Folder is patient: what fails because the storage is busy or away is tried again for so many seconds, and what fails
+for good is told at once. It holds only its URL and that number, so it can be pickled to other machines; connections are
+made where they are used.
 """
 
 from __future__ import annotations
@@ -10,14 +14,24 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar
+
+from fsspec.core import url_to_fs
 
 from raydc.errors import DataError
 from raydc.store import backend
-from raydc.store.faults import clean, told
+from raydc.store.faults import clean, told, transient
+from raydc.store.patience import patiently
+from raydc.store.remote import buffered
+
+LOOKS = 16
+"""Files looked at at a time."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -33,14 +47,15 @@ class Folder:
     """A folder by URL or local path; ``package:NAME/PATH`` is a folder inside an installed Python package.
 
     Every method takes names relative to the folder, ``/`` between their parts, and raises DataError when the storage
-    fails.
+    fails: StorageError where it did not answer for longer than ``patience`` seconds (0 = one try).
     """
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, patience: float = 0.0) -> None:
         text = resolve(str(url))
         path = backend.local_path(text)
         self.url = str(path) if path is not None else text.rstrip("/")
         """Absolute path of a local folder, so that it means the same in every process; else the URL as given."""
+        self.patience = patience
 
     def __repr__(self) -> str:
         return f"Folder({clean(self.url)!r})"
@@ -52,32 +67,56 @@ class Folder:
         return hash(self.url)
 
     def child(self, *parts: str) -> Folder:
-        """The folder below this one; it need not exist."""
-        return Folder("/".join([self.url, *(backend.checked(p) for p in parts)]))
+        """The folder below this one, as patient; it need not exist."""
+        return Folder("/".join([self.url, *(backend.checked(p) for p in parts)]), self.patience)
+
+    def hasty(self) -> Folder:
+        """The same folder without patience: for courtesies that may fail, and for the first contact."""
+        return Folder(self.url)
 
     def local(self, name: str = "") -> Path | None:
         """The real path of a name where the folder is on a local disk, else None."""
         root = backend.local_path(self.url)
         return None if root is None else root / backend.checked(name) if name else root
 
+    def filesystem(self) -> tuple[Any, str]:
+        """An fsspec file system and the folder's path in it, for others that write here; on S3 it is patient itself."""
+        with told("open", self.url):
+            fs, path = url_to_fs(self.url, **backend.patient_options(self.url, self.patience))
+        return fs, path
+
     def exists(self, name: str) -> bool:
         """Whether the file (or folder) is there. An unreachable storage is an error, not an absence."""
         url = self._at(name)
-        with told("look for", url):
-            return backend.info(url) is not None
+        return self._patiently("look for", url, lambda: backend.info(url)) is not None
+
+    def present(self, names: Iterable[str]) -> set[str]:
+        """Which of these files directly below are there, whatever a listing says.
+
+        A listing may be older than a file. It is asked first, being one request, and every file that it lacks is then
+        looked at by itself: for names of which few are expected to be absent.
+        """
+        wanted = set(names)
+        found = wanted & set(self.list())
+        with ThreadPoolExecutor(LOOKS) as pool:
+            lacking = sorted(wanted - found)
+            return found | {name for name, there in zip(lacking, pool.map(self.exists, lacking), strict=True) if there}
 
     def size(self, name: str) -> int:
         """Size of a file in bytes."""
         url = self._at(name)
-        with told("find", url):
+
+        def look() -> int:
             info = backend.info(url)
             if info is None:
                 raise FileNotFoundError(f"no such file: {name}")
             return int(info["size"])
 
+        return self._patiently("find", url, look)
+
     def read(self, name: str) -> bytes:
         """The whole file."""
-        return read_url(self._at(name))
+        return read_url(self._at(name), self.patience)
 
     def read_json(self, name: str) -> Any:
         """The file as JSON."""
@@ -87,31 +126,32 @@ class Folder:
             raise DataError(f"{clean(self._at(name))} is not valid JSON: {error}. It was changed or damaged") from error
 
     def open(self, name: str) -> BinaryIO:
-        """The file opened for reading, seekable; close it. Reading it may raise the storage's own errors."""
+        """The file opened for reading, seekable; close it."""
         url = self._at(name)
-        with told("open", url):
-            path = backend.local_path(url)
-            if path is not None:
-                return path.open("rb")
-            fs, key = backend.connect(url)
-            return cast(BinaryIO, fs.open(key, "rb"))
+        path = backend.local_path(url)
+        if path is not None:
+            return self._patiently("open", url, lambda: path.open("rb"))
+        return buffered(lambda offset, size: self.ranges(name, [(offset, size)])[0], self.size(name))
 
     def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of a file, each given as (offset, size); a part beyond its end is a DataError."""
         url = self._at(name)
-        with told("read", url):
-            path = backend.local_path(url)
-            if path is None:
-                fs, key = backend.connect(url)
-                starts, ends = [o for o, _ in spans], [o + n for o, n in spans]
-                parts = [bytes(p) for p in fs.cat_ranges([key] * len(spans), starts, ends, on_error="raise")]
-            else:
-                with path.open("rb") as file:
-                    parts = [backend.part(file, offset, size) for offset, size in spans]
-        for (offset, size), part in zip(spans, parts, strict=True):
-            if len(part) != size:
+        parts: dict[int, bytes] = {}
+
+        def fetch() -> None:
+            # Only what is still wanted: of hundreds of parts some would fail at every try of a busy storage.
+            left = [n for n in range(len(spans)) if n not in parts]
+            found = dict(zip(left, backend.parts(url, [spans[n] for n in left]), strict=True))
+            parts.update({n: part for n, part in found.items() if isinstance(part, bytes)})
+            failed = [part for part in found.values() if isinstance(part, Exception)]
+            if failed:
+                raise next((error for error in failed if not transient(error)), failed[0])
+
+        self._patiently("read", url, fetch)
+        for n, (offset, size) in enumerate(spans):
+            if len(parts[n]) != size:
                 raise DataError(f"{clean(url)} is truncated: it ends before byte {offset + size}. Write it again")
-        return parts
+        return [parts[n] for n in range(len(spans))]
 
     def digest(self, name: str) -> Receipt:
         """Size and SHA-256 of a file, read in pieces."""
@@ -121,15 +161,22 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> Receipt:
         """Write a whole file, replacing it if it is there; on failure the old one, or none, remains."""
-        url = self._at(name)
+        url, tries = self._at(name), 0
         receipt = Receipt(name, len(data), hashlib.sha256(data).hexdigest())
-        with told("write", url, len(data)):
+
+        def put() -> None:
+            nonlocal tries
+            tries += 1
             path = backend.local_path(url)
             if path is not None:
-                backend.write_local(path, data, receipt.sha256)
-            else:
-                fs, key = backend.connect(url)
-                fs.pipe_file(key, data)
+                return backend.write_local(path, data, receipt.sha256)
+            backend.write_remote(url, data)
+            if tries > 1:  # after a failure the storage's word alone is not enough
+                shown = (backend.info(url) or {}).get("size")
+                if shown != len(data):
+                    raise ConnectionError(f"{len(data)} bytes were written, the storage shows {shown}")
+
+        self._patiently("write", url, put, len(data))
         return receipt
 
     def write_json(self, name: str, tree: Any) -> Receipt:
@@ -148,20 +195,17 @@ class Folder:
         """
         base, _, start = prefix.rpartition("/")
         url = self._at(base) if base else self.url
-        with told("list", url):
-            names = [n for n in backend.names(url) if n.startswith(start) and not n.startswith((".", "_tmp"))]
+        found = self._patiently("list", url, lambda: backend.names(url))
+        names = [n for n in found if n.startswith(start) and not n.startswith((".", "_tmp"))]
         return sorted(f"{base}/{n}" if base else n for n in names)
 
     def remove(self, name: str) -> None:
         """Remove a file; it may be absent already."""
         url = self._at(name)
-        with told("remove", url):
-            path = backend.local_path(url)
-            if path is not None:
-                path.unlink(missing_ok=True)
-            elif backend.info(url) is not None:
-                fs, key = backend.connect(url)
-                fs.rm_file(key)
+        self._patiently("remove", url, lambda: backend.remove(url))
+
+    def _patiently(self, action: str, url: str, work: Callable[[], _T], size: int | None = None) -> _T:
+        return patiently(work, action, url, self.patience, size)
 
     def _at(self, name: str) -> str:
         return f"{self.url}/{backend.checked(name)}"
@@ -188,12 +232,7 @@ def resolve(url: str) -> str:
     return str(path)
 
 
-def read_url(url: str) -> bytes:
-    """The whole file at a URL, a local path or ``package:NAME/PATH``."""
+def read_url(url: str, patience: float = 0.0) -> bytes:
+    """The whole file at a URL, a local path or ``package:NAME/PATH``; raises as ``Folder``."""
     url = resolve(url)
-    with told("read", url):
-        path = backend.local_path(url)
-        if path is not None:
-            return path.read_bytes()
-        fs, key = backend.connect(url)
-        return cast(bytes, fs.cat_file(key))
+    return patiently(lambda: backend.whole(url), "read", url, patience)

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from raydc.errors import DataError
+from raydc.errors import DataError, StorageError
 from raydc.store import manifest as manifests
 from raydc.store import tar
 from raydc.store.card import INFO, timm_info
 from raydc.store.faults import told
 from raydc.store.folder import Folder
+from raydc.store.patience import READING_S
 from raydc.store.schema import File, ImageFile, LabelFile, Manifest
 from raydc.store.shards import keys_digest
 
@@ -21,12 +22,18 @@ def verify(folder: Folder) -> list[str]:
 
     Returns:
         The problems found, one sentence each; empty if there is none.
+
+    Raises:
+        StorageError: the storage does not answer, which says nothing about the data set.
     """
     try:
         manifest = manifests.read(folder)
+    except StorageError:
+        raise
     except DataError as error:
         return [str(error)]
-    return [*_itself(folder), *_facts(folder, manifest), *_files(folder, manifest)]
+    patient = Folder(folder.url, max(folder.patience, READING_S))  # a busy storage is no damage
+    return [*_itself(patient), *_facts(patient, manifest), *_files(patient, manifest)]
 
 
 def inspect(folder: Folder) -> dict[str, Any]:
@@ -76,6 +83,8 @@ def _facts(folder: Folder, manifest: Manifest) -> Iterator[str]:
             yield f"{INFO} does not describe the image shards of the manifest"
         for name in manifest.label_sets:
             manifests.open_label_set(manifest, name)
+    except StorageError:
+        raise
     except DataError as error:
         yield str(error)
     total = sum(f.samples for f in manifest.images.files)
@@ -94,6 +103,8 @@ def _files(folder: Folder, manifest: Manifest) -> Iterator[str]:
                 yield f"{file.path} was changed: its SHA-256 is {found.sha256[:12]}..., not {file.sha256[:12]}..."
             else:
                 yield from _content(folder, file)
+        except StorageError:
+            raise
         except DataError as error:
             yield str(error)
 

@@ -10,10 +10,13 @@ import boto3
 import numpy as np
 import pytest
 import s3fs
+import toys
 
-from raydc.errors import DataError
+from raydc.errors import DataError, StorageError
 from raydc.sources.classes import class_list
-from tests import s3
+from raydc.sources.condensed import CondensedDataset
+from raydc.store import backend, patience
+from tests import faulty, s3
 
 from .make import picture, samples, shard, source, tree
 
@@ -113,3 +116,46 @@ def test_missing_credentials_are_what_it_asks_for(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(DataError, match="s3://elsewhere/x: no credentials were found"):
         source("folders", "s3://elsewhere/x")
+
+
+@pytest.fixture
+def spoiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[faulty.Proxy]:
+    """A bucket ``spoiled`` behind a proxy, met without the retries of the libraries."""
+    brief = {"connect_timeout": 1, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
+    monkeypatch.setattr(backend, "_S3_OPTIONS", {"config_kwargs": brief})
+    monkeypatch.setattr(backend, "TRIES", 1)
+    monkeypatch.setattr(patience, "FIRST_S", 0.01)
+    monkeypatch.setattr(patience, "LONGEST_S", 0.05)
+    with faulty.bucket("spoiled") as (_, proxy):
+        yield proxy
+
+
+def test_a_store_that_stumbles_once_it_was_reached_gives_the_same_images(spoiled: faulty.Proxy, tmp_path: Path) -> None:
+    tree(tmp_path / "folders", {f"class{n}": 3 for n in range(8)})
+    for s in range(4):
+        shard(tmp_path / f"shards/x-{s}.tar", samples([0, 1, 2, s % 3], first=10 * s))
+    for path in tmp_path.rglob("*.*"):
+        spoiled.direct.put_object(Bucket="spoiled", Key=str(path.relative_to(tmp_path)), Body=path.read_bytes())
+    for use in ("folders", "webdataset"):
+        name = "folders" if use == "folders" else "shards"
+        local = source(use, tmp_path / name)
+        spoiled.busy, spoiled.cut_downloads = 3, 4  # neither meets the first request: opening has no patience
+        remote = source(use, f"s3://spoiled/{name}")
+        assert remote.fingerprint() == local.fingerprint()
+        timer = spoiled.outage(1.0)
+        rows = range(len(remote.train))
+        assert np.array_equal(remote.images(remote.train, rows), local.images(local.train, rows))
+        timer.join()
+        spoiled.calm()
+    assert spoiled.injected["busy"] > 3 and spoiled.injected["cut download"] > 3 and spoiled.injected["outage"] == 2
+
+
+def test_a_data_set_of_ours_is_read_on_after_an_outage(spoiled: faulty.Proxy) -> None:
+    toy = toys.build("s3://spoiled/toy", shards=(5, 4), side=8)
+    data = CondensedDataset(toy.folder.url)
+    timer = spoiled.outage(1.0)
+    assert sum(len(batch.labels) for batch in data.batches(0, 4)) == 9
+    timer.join()
+    spoiled.down()
+    with pytest.raises(StorageError, match="could not be reached"):
+        CondensedDataset(toy.folder.url)
