@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from raydc.config.lines import key as marked_key
+from raydc.config.lines import marked, plain
 from raydc.config.mistakes import explain
 from raydc.config.schema import RunConfig
 from raydc.errors import ConfigError
@@ -33,7 +35,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
 def validate(tree: dict[str, Any], origin: str) -> RunConfig:
     """Turn a plain tree into a run, or raise a ConfigError that lists all its mistakes."""
     try:
-        return RunConfig.model_validate(tree)
+        return RunConfig.model_validate(plain(tree))
     except ValidationError as error:
         lines = explain(error, tree)
         head = f"{origin}: {len(lines)} mistake{'s' if len(lines) > 1 else ''}"
@@ -86,7 +88,7 @@ def _read(path: Path, hops: int) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ConfigError(f"cannot read config '{path}': {reason}. Give the path of a YAML file") from None
     try:
-        tree = yaml.safe_load(text)
+        tree = marked(text, str(path))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -108,7 +110,8 @@ def _extend(tree: dict[str, Any], path: Path, hops: int) -> dict[str, Any]:
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Merge two trees: mappings key by key, everything else replaced. A mapping with another ``use`` replaces whole."""
-    merged = dict(base)
+    written = {key: key for key in over}  # a key that both have says where the one that counts was written
+    merged = {written.get(key, key): value for key, value in base.items()}
     for key, value in over.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, dict) and value.get("use", old.get("use")) == old.get("use"):
@@ -140,4 +143,5 @@ def _override(tree: dict[str, Any], text: str) -> None:
             raise ConfigError(f"--set {text!r}: '{last}' is not an index of a list of {len(node)}")
         node[int(last)] = parsed
     else:
-        node[last] = parsed
+        node.pop(last, None)
+        node[marked_key(last, "--set")] = parsed

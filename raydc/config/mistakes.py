@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from raydc.config.lines import place_of
 from raydc.config.schema import RunConfig
 from raydc.errors import nearest
 
@@ -31,13 +32,15 @@ class _Mistake:
 
 
 def explain(error: ValidationError, tree: dict[str, Any]) -> list[str]:
-    """One line for each mistake in ``tree``: where, what was found, what was expected."""
+    """One line for each mistake in ``tree``: where, what was found, what was expected, and the file and line."""
     lines: list[str] = []
     found = [_place(dict(e), tree) for e in error.errors()]
     for mistake in found:
         rivals = [m for m in found if m.choice == mistake.choice] if mistake.choice is not None else [mistake]
         if mistake in _telling(rivals):
-            line = f"{'.'.join(map(str, mistake.path)) or 'config'}{_words(mistake.error)}"
+            place = place_of(tree, mistake.path)
+            said = f"{'.'.join(map(str, mistake.path)) or 'config'}{_words(mistake.error)}"
+            line = f"{said} [{place}]" if place else said
             lines += [line] if line not in lines else []
     return lines
 

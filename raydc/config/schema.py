@@ -20,6 +20,9 @@ from raydc.config.components import (
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 """A name that is safe in paths: lower case, digits, dot, dash, underscore."""
+_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+Selector = Annotated[str, Field(pattern=rf"^!?((in)?\({_LABEL}(, ?{_LABEL})*\)|{_LABEL})$")]
+"""What Ray takes for the value of a label: ``a``, ``!a``, ``in(a,b)``, ``!in(a,b)``."""
 
 
 class MethodCard(Strict):
@@ -35,7 +38,7 @@ class DataConfig(Strict):
     """A real data set, or only the names of its classes where there are no images."""
 
     name: Name = "data"
-    use: Literal["folders", "webdataset", "digits", "none"]
+    use: Literal["folders", "webdataset", "digits", "generated", "none"]
     train: str | None = None
     """Class folders: their parent folder. WebDataset: a folder of tars or a brace pattern. Any fsspec URL."""
     validation: str | None = None
@@ -49,6 +52,8 @@ class DataConfig(Strict):
     """Keep only these classes, by name or index, and number them anew in this order."""
     label_key: str = "cls"
     """WebDataset: the member that holds the class, ``cls``, or the field of the ``json`` member."""
+    images: Positive | None = None
+    """Generated images of a class; those that are held out for validation are taken from them."""
     image_size: Positive
     resize: Literal["center_crop", "squish"] = "center_crop"
     """How images of another shape reach ``image_size``: short side then centre crop, or aspect ratio ignored."""
@@ -59,9 +64,11 @@ class DataConfig(Strict):
     def _complete(self) -> DataConfig:
         if self.use in ("folders", "webdataset") and self.train is None:
             raise ValueError(f"use: {self.use} needs 'train', the URL of the training images")
-        if self.use == "none" and self.classes is None:
-            raise ValueError("use: none needs 'classes': a list, a file of names, or their number")
-        if self.use in ("digits", "none") and (self.train or self.validation):
+        if self.use in ("none", "generated") and self.classes is None:
+            raise ValueError(f"use: {self.use} needs 'classes': a list, a file of names, or their number")
+        if (self.use == "generated") != (self.images is not None):
+            raise ValueError("use: generated, and no other, needs 'images', their number in a class")
+        if self.use in ("digits", "generated", "none") and (self.train or self.validation):
             raise ValueError(f"use: {self.use} takes no 'train' or 'validation' URL")
         return self
 
@@ -164,7 +171,7 @@ class SynthesizeConfig(Strict):
     snapshots: int = Field(5, ge=0)
     """How many pictures of the way are kept of the first image of each block."""
     checkpoint_every: Positive = 200
-    """Steps between checkpoints of a block in flight: what a killed worker loses at most."""
+    """Steps between checkpoints of a block in flight, unless ``engine.checkpoint_seconds`` asks for fewer."""
 
     @model_validator(mode="after")
     def _possible(self) -> SynthesizeConfig:
@@ -235,18 +242,32 @@ class EngineConfig(Strict):
     """Synthesis and labelling actors at most; there are as many as nodes have room for."""
     gpus_per_worker: float = Field(0, ge=0)
     cpus_per_worker: float = Field(1, ge=0)
-    resources: dict[str, float] = {}
+    resources: dict[str, Annotated[float, Field(gt=0)]] = {}
     """More of what a worker asks of its node, by Ray's names: ``{"accelerator_type:A100": 0.001}``."""
-    labels: dict[str, str] = {}
+    labels: dict[str, Selector] = {}
     """Labels of the nodes that may be used, as Ray's label selectors: ``{market: spot}``, ``{market: "!spot"}``."""
     threads: Positive = 1
     """Threads of one actor's arithmetic on a CPU. Part of the result: sums are rounded in another order."""
     max_attempts: Positive = 3
     """How often a failing block is tried before it is reported. A lost node costs no attempt."""
+    checkpoint_seconds: float = Field(30.0, ge=0)
+    """Least time between two checkpoints of a block or a student: what a killed worker loses, with the steps between
+    two checkpoints if they take longer. A block of 100 images at 224 px stores 180 MB each time."""
     speculate: bool = True
     """At the end, let idle workers make copies of blocks that slower ones still hold; either may win."""
     storage_patience: float = Field(600.0, ge=0)
     """Seconds for which a storage that does not answer is asked again before its work counts as failed."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> EngineConfig:
+        named = {"CPU": "cpus_per_worker", "GPU": "gpus_per_worker"}
+        for name in named.keys() & self.resources:
+            raise ValueError(f"resources holds {name}; set {named[name]} instead")
+        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            raise ValueError(f"gpus_per_worker is {self.gpus_per_worker:g}; expected a part of one GPU or whole GPUs")
+        if not (self.cpus_per_worker or self.gpus_per_worker or self.resources):
+            raise ValueError("a worker asks for no CPU, no GPU and no resource: a node would hold any number of them")
+        return self
 
 
 class RunConfig(Strict):

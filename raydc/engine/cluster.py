@@ -1,4 +1,4 @@
-"""Ray itself: joining or starting a cluster, and what its machines announce."""
+"""Ray itself: joining or starting a cluster, and what it knows of its machines; the one place for its private API."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -41,7 +42,7 @@ def cluster() -> Iterator[None]:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             else:
                 _start_local()
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises a plain one where a machine is too busy to start it within 30 s
         advice = ". Check RAY_ADDRESS and RAY_AUTH_MODE, or unset RAY_ADDRESS to start Ray on this machine"
         raise ClusterError(f"no Ray cluster at {address or 'local'}: {error}{advice if address else ''}") from None
     try:
@@ -101,5 +102,15 @@ def _muted() -> Iterator[None]:
 
 
 def draining_nodes() -> set[str]:
-    """Ids of nodes that have been told to leave (spot notice, SIGTERM); the one place that touches this private API."""
+    """Ids of nodes that have been told to leave (spot notice, SIGTERM)."""
     return set(ray._private.state.state.get_draining_nodes())
+
+
+def alive_nodes() -> set[str]:
+    """Ids of the nodes that Ray holds for alive, those that are leaving included. Costs half a millisecond."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def home(actor: Any) -> str:
+    """The id of the node that an actor was put on, be it dead or alive; empty if it never came to one."""
+    return str(ray._private.state.state.actor_table(actor._actor_id.hex()).get("Address", {}).get("NodeID", ""))

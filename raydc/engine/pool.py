@@ -1,8 +1,7 @@
 """An elastic pool of actors that works through a queue of units.
 
-The driver hands a unit to whoever is free, so stragglers and new nodes need no re-partition. Actors die with their
-node and are not restarted by Ray: the unit goes back to the queue and a fresh actor is asked for, wherever there is
-room; a pending actor is the autoscaler's demand. Units must be idempotent: one may run twice.
+The driver hands a unit to whoever is free, so stragglers and new nodes need no re-partition. A unit whose actor dies
+goes back to the queue. Units must be idempotent: one may run twice.
 """
 
 from __future__ import annotations
@@ -14,11 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
-from raydc.engine.cluster import draining_nodes
+from raydc.engine.crew import TAIL_SECONDS, Crew, Worker
 from raydc.engine.failures import last_words, root_cause
-from raydc.errors import ClusterError, RaydcError
+from raydc.engine.losses import Losses
+from raydc.engine.pace import Pace
+from raydc.engine.tail import expect
+from raydc.errors import ClusterError, RaydcError, StorageError
 
 
 class Unit(Protocol):
@@ -31,23 +33,8 @@ class Unit(Protocol):
 
 U = TypeVar("U", bound=Unit)
 
-BOOT_FAILURES = 3
-"""Times in a row that starting may fail before the pool gives up: a broken image would respawn for ever."""
-POLL_SECONDS = 1.0
-LOOK_SECONDS = 10.0
-"""Between two looks at how far the units in flight are."""
-
-
-@dataclass
-class Worker:
-    """An actor of the pool and what it is doing."""
-
-    actor: Any
-    wave: int
-    """How often starting had failed when this one was asked for."""
-    node: str = ""
-    unit: Any = None
-    draining: bool = False
+LINGER_SECONDS = (15 * TAIL_SECONDS, 2 * TAIL_SECONDS)
+"""How long an idle actor waits for something to copy: while it is not known how far units are, and once it is."""
 
 
 @dataclass
@@ -60,145 +47,197 @@ class Outcome(Generic[U]):
 class Pool(Generic[U]):
     """Runs units on actors that have ``hello() -> node id``, ``run(unit)``, ``preempt()`` and ``progress()``.
 
-    ``run`` returns a receipt, or None if it was preempted; the unit then goes to the front of the queue and costs no
-    attempt.
-    ``progress`` tells the fraction of the unit in flight that is done.
+    ``run`` returns a receipt, or None if it was preempted; the unit then goes to the front of the queue. That costs it
+    no attempt, nor does the loss of its node. ``progress`` tells the fraction of the unit in flight that is done.
     What an actor sets up and may refuse belongs into ``hello``: Ray passes on the exception of a constructor as text
     only, so no error of ours is recognised in it.
+
+    Args:
+        make: starts an actor; takes the ids of nodes that it must not be put on.
+        size: actors at most.
+        max_attempts: how often a failing unit is tried.
+        on_done: takes a unit and its receipt, once for each unit.
+        emit: takes events.
+        speculate: whether idle actors copy units of slower ones when the queue is empty.
+        end: ends an actor at once.
     """
 
     def __init__(
         self,
-        make: Callable[[], Any],
+        make: Callable[[frozenset[str]], Any],
         size: int,
         max_attempts: int,
         on_done: Callable[[U, Any], None],
         emit: Callable[..., None],
+        speculate: bool = False,
+        end: Callable[[Any], None] = ray.kill,
     ) -> None:
-        self.make, self.size, self.max_attempts, self.on_done, self.emit = make, size, max_attempts, on_done, emit
+        self.size, self.max_attempts, self.on_done, self.emit = size, max_attempts, on_done, emit
+        self.speculate = speculate
+        self.crew = Crew(make, end, emit)
         self.todo: collections.deque[U] = collections.deque()
         self.attempts: collections.Counter[str] = collections.Counter()
-        self.booting: dict[Any, Worker] = {}
-        self.busy: dict[Any, Worker] = {}
-        self.idle: list[Worker] = []
-        self.boot_failures = 0
+        self.losses: Losses[U] = Losses()
+        self.usual = Pace()
+        """Of a unit, over all actors."""
+        self.copied: set[str] = set()
+        """Units that two actors have in hand."""
         self.outcome: Outcome[U] = Outcome()
-        self.next_poll = 0.0
-        self.next_look = time.monotonic() + LOOK_SECONDS
-        self.asked: list[Any] = []
-        self.shown = 0
 
     def run(self, units: Sequence[U]) -> Outcome[U]:
         """Work through the units; returns when each is done or has failed ``max_attempts`` times."""
         self.todo.extend(units)
+        crew = self.crew
         try:
-            while self.todo or self.busy:
-                self._resize()
+            while self.todo or crew.busy or self.losses.waiting():
+                crew.resize(min(self.size, len(self.todo) + len(crew.busy)))
                 self._dispatch()
-                waiting = [*self.busy, *self.booting]
-                for ref in ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)[0]:
-                    self._started(ref) if ref in self.booting else self._finished(ref)
-                self._watch_nodes()
-                self._watch_units()
+                for ref in crew.ended():
+                    if ref in crew.busy:  # not so if a copy of its unit has just won
+                        self._finished(crew.busy.pop(ref), ref)
+                if crew.watch(last=self._last_round()):
+                    self._judge_losses()
         finally:
-            for worker in [*self.booting.values(), *self.busy.values(), *self.idle]:
-                ray.kill(worker.actor)
+            crew.close()
         return self.outcome
 
-    def _resize(self) -> None:
-        """Ask for actors while there is work for them; give idle ones back at the tail so that nodes can leave."""
-        wanted = min(self.size, len(self.todo) + len(self.busy))
-        alive = len(self.busy) + len(self.idle)
-        if self.boot_failures >= BOOT_FAILURES:  # others work on: no more of what does not start
-            wanted = min(wanted, max(alive, 1))
-        for ref in list(self.booting)[: max(0, alive + len(self.booting) - wanted)]:
-            ray.kill(self.booting.pop(ref).actor)
-        for _ in range(wanted - alive - len(self.booting)):
-            actor = self.make()
-            self.booting[actor.hello.remote()] = Worker(actor, self.boot_failures)
-
     def _dispatch(self) -> None:
-        idle, self.idle = self.idle, []
-        for worker in idle:
-            if not self.todo or worker.draining:
-                ray.kill(worker.actor)
+        """Hand out units; in the last round also copies of them; then give idle actors back so that nodes can leave."""
+        crew = self.crew
+        idle, crew.idle, avoided = crew.idle, [], crew.nodes.avoided()
+        last = self._last_round()
+        for n, worker in enumerate(idle):
+            if worker.draining or worker.node in avoided:
+                crew.let_go(worker)
+            elif last and self._copied_or_kept(worker, idle[n + 1 :]):
                 continue
-            worker.unit = self.todo.popleft()
-            self.attempts[worker.unit.id] += 1
-            self.busy[worker.actor.run.remote(worker.unit)] = worker
-        if len(self.busy) != self.shown:
-            self.shown = len(self.busy)
-            self.emit("workers", count=self.shown)
+            elif self.todo:
+                unit = self.todo.popleft()
+                self.attempts[unit.id] += 1
+                crew.hand(worker, unit)
+            else:
+                crew.let_go(worker)
+        crew.show()
 
-    def _started(self, ref: Any) -> None:
-        worker = self.booting.pop(ref)
-        try:
-            worker.node = ray.get(ref)
-        except RayError as error:
-            ray.kill(worker.actor)
-            cause = root_cause(error)
-            if isinstance(cause, RaydcError):
-                raise cause from None
-            # Those that were starting together and died together, with their node say, failed once.
-            self.boot_failures = max(self.boot_failures, min(worker.wave, self.boot_failures) + 1)
-            if self.boot_failures >= BOOT_FAILURES and not self.busy and not self.idle:
-                said = f"{BOOT_FAILURES} times in a row workers failed to start; the last one said: {last_words(cause)}"
-                raise ClusterError(said) from error
-            return
-        self.boot_failures = 0
-        self.idle.append(worker)
+    def _last_round(self) -> bool:
+        """Whether it matters who takes which unit: fewer wait than there are actors, of which something is known."""
+        alive = len(self.crew.busy) + len(self.crew.idle)
+        return self.speculate and len(self.todo) < alive and self.usual.usual is not None
 
-    def _finished(self, ref: Any) -> None:
-        worker = self.busy.pop(ref)
-        unit, worker.unit = worker.unit, None
+    def _copied_or_kept(self, worker: Worker, others: list[Worker]) -> bool:
+        """Give an actor a copy of a unit, or keep it idle; False if it is to take what waits, or to go."""
+        crew, now = self.crew, time.monotonic()
+        alone = [w for w in crew.busy.values() if w.unit.id not in self.copied]
+        free = [w.pace for w in (worker, *others, *crew.idle)]
+        busy = [w.pace for w in crew.busy.values()]
+        tail = expect(len(self.todo), free, busy, [w.pace for w in alone], self.usual.usual or 0.0, now)
+        late = tail.straggler(worker.pace)
+        if late is not None:
+            unit = alone[late].unit
+            self.copied.add(unit.id)
+            self.emit("unit_copied", unit=unit.id, node=worker.node)
+            crew.hand(worker, unit)
+            return True
+        idle = now - worker.idle_since
+        keep = tail.too_slow(worker.pace) if self.todo else idle < LINGER_SECONDS[tail.known()] and bool(alone)
+        if keep:
+            crew.idle.append(worker)
+        return keep
+
+    def _finished(self, worker: Worker, ref: Any) -> None:
+        crew, unit = self.crew, worker.unit
+        twins = [w for w in crew.busy.values() if w.unit.id == unit.id] if unit.id in self.copied else []
+        self.copied.discard(unit.id)
         try:
             receipt = ray.get(ref)
         except RayError as error:
-            if isinstance(root_cause(error), RaydcError):
-                self.idle.append(worker)
-            else:
-                # Dead; or unreachable, still holding its device; or alive with a device in a state that no later
-                # unit would survive (CUDA's errors stay). None of them may take another unit.
-                ray.kill(worker.actor)
-            self._failed(unit, error)
+            self._broke(worker, unit, error, copied=bool(twins))
             return
         if receipt is None:
-            self.attempts[unit.id] -= 1
-            self.todo.appendleft(unit)
-            ray.kill(worker.actor)
+            crew.let_go(worker)
+            if not twins:
+                self._handed_back(worker, unit)
+            return
+        for twin in twins:
+            self.emit("unit_outrun", unit=unit.id, **twin.described())
+            crew.let_go(twin)
+        now = time.monotonic()
+        worker.pace.end(now)
+        self.usual.note(now - worker.pace.began)
+        crew.nodes.worked(worker.node)
+        del self.attempts[unit.id]
+        crew.rest(worker)
+        self.on_done(unit, receipt)
+
+    def _handed_back(self, worker: Worker, unit: U) -> None:
+        self.emit("unit_handed_back", unit=unit.id, **worker.described())
+        self.attempts[unit.id] -= 1
+        self.todo.appendleft(unit)
+
+    def _broke(self, worker: Worker, unit: U, error: RayError, copied: bool) -> None:
+        """A unit failed on an actor, or the actor with it. Where a copy of the unit runs, that one decides."""
+        cause = root_cause(error)
+        if isinstance(cause, RaydcError) and not isinstance(cause, ClusterError):
+            if copied:
+                pass
+            elif isinstance(cause, StorageError):
+                self._again(worker, unit, cause)
+            else:  # it is about the input, and will not get better
+                self._gave_up(unit, cause, worker.described())
+            self.crew.rest(worker)
+            return
+        # Dead; or unreachable, still holding its device; or alive with a device in a state that no later unit would
+        # survive (CUDA's errors stay). None of them may take another unit.
+        self.crew.let_go(worker)
+        if isinstance(error, RayActorError):
+            self._lost(worker, unit, cause, copied)
+            return
+        self.crew.spoiled(worker.node, cause)
+        if not copied:
+            self._again(worker, unit, cause)
+
+    def _again(self, worker: Worker, unit: U, cause: BaseException) -> None:
+        """Put a unit that failed back into the queue, if it has an attempt left."""
+        if self.attempts[unit.id] >= self.max_attempts:
+            self._gave_up(unit, cause, worker.described())
         else:
-            self.idle.append(worker)
-            self.on_done(unit, receipt)
-
-    def _failed(self, unit: U, error: Exception) -> None:
-        attempt, cause = self.attempts[unit.id], root_cause(error)
-        if attempt < self.max_attempts and not isinstance(cause, RaydcError):
-            said = f"{type(cause).__name__}: {last_words(cause)}"
-            self.emit("unit_retried", unit=unit.id, attempt=attempt, error=said)
+            self._retried(worker, unit, cause)
             self.todo.append(unit)
-        else:  # an error of ours is about the input: it will not get better by trying again
-            self.outcome.failed[unit.id] = cause
 
-    def _watch_nodes(self) -> None:
-        if time.monotonic() < self.next_poll:
+    def _lost(self, worker: Worker, unit: U, cause: BaseException, copied: bool) -> None:
+        """The actor died. The unit may have killed it, or its node took it along: that shows within seconds."""
+        if copied:
             return
-        self.next_poll = time.monotonic() + POLL_SECONDS
-        leaving = draining_nodes()
-        for worker in [*self.busy.values(), *self.idle]:
-            if worker.node in leaving and not worker.draining:
-                worker.draining = True
-                worker.actor.preempt.remote()
+        last = self.attempts[unit.id] >= self.max_attempts
+        self._retried(worker, unit, cause)
+        if worker.draining:
+            self.attempts[unit.id] -= 1
+        else:
+            self.losses.add(unit, worker.node, cause, last)
+        if worker.draining or not last:
+            self.todo.appendleft(unit)
 
-    def _watch_units(self) -> None:
-        """Say how far the units in flight are, for a long one must not look like a dead one. Never waits."""
-        if time.monotonic() < self.next_look:
-            return
-        self.next_look = time.monotonic() + LOOK_SECONDS
-        answered = ray.wait(self.asked, num_returns=len(self.asked), timeout=0)[0] if self.asked else []
-        self.asked = [worker.actor.progress.remote() for worker in self.busy.values()]
-        try:
-            far = ray.get(answered)
-        except RayError:  # its unit says so, where it is dealt with
-            return
-        if far:
-            self.emit("progress", text=f"{len(far)} in flight, {100 * sum(far) / len(far):.0f} % of the way")
+    def _judge_losses(self) -> None:
+        """Give units of dead nodes their attempt back; end those that have killed their last actor."""
+        innocent, guilty = self.losses.judge(self.crew.nodes.alive)
+        for loss in innocent:
+            self.attempts[loss.unit.id] -= 1
+            if loss.last:
+                self.todo.appendleft(loss.unit)
+        for loss in guilty:
+            self.crew.spoiled(loss.node, loss.error)
+            if loss.last:
+                self._gave_up(loss.unit, loss.error, {"node": loss.node})
+
+    def _retried(self, worker: Worker, unit: U, cause: BaseException) -> None:
+        self.emit(
+            "unit_retried", unit=unit.id, attempt=self.attempts[unit.id], error=_said(cause), **worker.described()
+        )
+
+    def _gave_up(self, unit: U, cause: BaseException, where: dict[str, Any]) -> None:
+        self.outcome.failed[unit.id] = cause
+        self.emit("unit_failed", unit=unit.id, attempt=self.attempts[unit.id], error=_said(cause), **where)
+
+
+def _said(cause: BaseException) -> str:
+    return f"{type(cause).__name__}: {last_words(cause)}"

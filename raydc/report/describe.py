@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from raydc.report.status import Status
+from raydc.report.status import NODE_LETTERS, Status
 from raydc.report.units import duration, number, percent, plural
 
 
 def progress_text(status: Status, now: float | None = None) -> str:
-    """Return the running stage's progress as one line: share, rate, time left, workers, retries."""
+    """Return the running stage's progress as one line: share, rate, time left, workers, what went wrong so far."""
     parts = []
     if status.total:
         share = percent(status.done / status.total)
@@ -21,13 +21,26 @@ def progress_text(status: Status, now: float | None = None) -> str:
         parts.append(rate)
     if status.eta_s is not None and status.done < status.total:
         parts.append(f"{duration(max(0.0, status.eta_s - (status.silent_s(now) if now else 0)))} left")
-    if status.workers:
-        parts.append(plural(status.workers, "worker"))
-    if status.retries:
-        parts.append("1 retry" if status.retries == 1 else f"{status.retries:,} retries")
-    if status.text:
-        parts.append(status.text)
-    return ", ".join(parts)
+    parts += [workers_text(status), *trouble(status), status.text]
+    return ", ".join(part for part in parts if part)
+
+
+def workers_text(status: Status) -> str:
+    """Return how many workers are busy, and on how many machines where there are several; empty where none is."""
+    where = f" on {plural(status.nodes, 'node')}" if status.nodes and status.nodes > 1 else ""
+    return f"{plural(status.workers, 'worker')}{where}" if status.workers else ""
+
+
+def trouble(status: Status) -> list[str]:
+    """Return what did not go as planned under this driver, each with its count: nothing where all is well."""
+    counts = (
+        (status.retries, "retry" if status.retries == 1 else "retries"),
+        (status.failed, "given up"),
+        (status.handed_back, "handed back"),
+        (status.copies, "copy" if status.copies == 1 else "copies"),
+        (len(status.avoided), "node avoided" if len(status.avoided) == 1 else "nodes avoided"),
+    )
+    return [f"{count:,} {what}" for count, what in counts if count]
 
 
 def rate_text(status: Status) -> str:
@@ -43,21 +56,25 @@ def describe(status: Status, now: float | None = None) -> list[str]:
     lines = [f"run {status.run or '(unnamed)'}: {status.state}"]
     if status.output:
         lines.append(f"output {status.output}")
-    silent = status.silent_s(now)
+    silent, driver = status.silent_s(now), f" from driver {status.driver}" if status.driver else ""
     if status.state == "running" and not status.alive(now):
         lines[0] = f"run {status.run}: no sign of life for {duration(silent)}"
         lines.append(
-            f"last sign of life {status.updated}; the driver was killed or lost its connection. "
+            f"last sign of life {status.updated}{driver}; it was killed or lost its connection. "
             f"Run the same command again: it resumes"
         )
     elif status.updated:
-        lines.append(f"last sign of life {status.updated} ({duration(silent)} ago)")
+        lines.append(f"last sign of life {status.updated} ({duration(silent)} ago){driver}")
     for stage, seconds in status.seconds.items():
         if stage != status.stage or not status.stage_started:
             summary = status.summaries.get(stage, "")
             lines.append(f"  {stage}: {duration(seconds)}{', ' + summary if summary else ''}")
     if status.stage and status.state == "running" and status.stage_started:
         lines.append(f"  {status.stage}: {progress_text(status, now)}")
+    elif trouble(status):
+        lines.append(f"on the way: {', '.join(trouble(status))}")
+    if status.avoided:
+        lines.append(f"nodes avoided: {', '.join(node[:NODE_LETTERS] for node in status.avoided)}")
     if status.last_error:
         lines.append(f"last error: {first_line(status.last_error)}")
     return lines

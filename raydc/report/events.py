@@ -1,6 +1,10 @@
 """The run's diary: one JSON object a line under ``events/``, and the listeners that hear each event as it happens.
 
 Every driver writes files of its own, so a resumed run adds to the diary and never rewrites what another driver wrote.
+
+Every event names its span, so that a reader can rebuild who did what when: ``trace`` is the driver, ``span`` is
+``run``, a stage, or ``STAGE/UNIT/TRY``, where tries are numbered by their ends, and ``parent`` is the span around it.
+An event that ends a span carries ``began`` (seconds since 1970) and ``seconds``.
 """
 
 from __future__ import annotations
@@ -10,24 +14,30 @@ import math
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from raydc.errors import DataError
-from raydc.report.units import iso
+from raydc.report.units import instant, iso
 from raydc.store.faults import clean
 from raydc.store.folder import Folder
 
 Listener = Callable[[dict[str, Any]], None]
 
 KINDS = {
-    "run_started": "run, output, versions",
+    "run_started": "run, output, driver, versions",
     "stage_started": "stage, total, done, unit",
-    "unit_done": "stage, unit, seconds, worker, image_steps",
-    "unit_retried": "stage, unit, attempt, error",
-    "workers": "stage, count",
+    "unit_done": "stage, unit, worker, began, seconds, image_steps, bytes; node where it is known",
+    "unit_retried": "stage, unit, worker, node, seconds, attempt, error: it failed and goes back to the queue",
+    "unit_failed": "stage, unit, worker, node, seconds, attempt, error: it failed for good, the others go on",
+    "unit_handed_back": "stage, unit, worker, node, seconds; step if known: its machine is to go, it goes on elsewhere",
+    "unit_copied": "stage, unit, node: an idle worker makes a copy of what a slower one still holds",
+    "unit_outrun": "stage, unit, worker, node, seconds: another worker made it first",
+    "node_avoided": "stage, node, error: this machine gets no new units",
+    "workers": "stage, count: workers with a unit; nodes, where it is known: the machines they are on",
     "progress": "stage, text",
     "stage_done": "stage, seconds, summary",
     "note": "text",
@@ -39,11 +49,29 @@ KINDS = {
 ENDS = ("run_done", "run_failed")
 """The kinds that close a run: everything is written out at once when one of them comes."""
 
+UNIT_ENDS = {
+    "unit_done": "done",
+    "unit_retried": "retried",
+    "unit_failed": "failed",
+    "unit_handed_back": "handed back",
+    "unit_outrun": "outrun",
+}
+"""The kinds that end a try of a unit, and how it ended."""
+
+ROOT = "run"
+"""The span that all stages of a driver are in."""
+
 TICK = "tick"
 """A sign of life: heard by listeners, never written to the diary."""
 
 UPLOAD_EVERY_S = 5.0
 """An object store takes whole files only, so the file is uploaded again at most this often."""
+
+AWAY_S = 30.0
+"""A store that did not take a file is left alone for so long: each try may hold the driver until it times out."""
+
+LAST_WORD_S = 30.0
+"""Patience with the store when the run has ended: finished work is safe, and somebody waits for the end."""
 
 PART_BYTES = 256 * 1024
 """A file that is uploaded whole is closed at this size, so that a long run does not upload its past again and again."""
@@ -59,15 +87,19 @@ class EventLog:
     def __init__(
         self, folder: Folder, listeners: Sequence[Listener] = (), clock: Callable[[], float] = time.time
     ) -> None:
-        self._folder = folder.child("events")
+        self._folder = folder.child("events").hasty()
+        self._last = Folder(self._folder.url, min(folder.patience, LAST_WORD_S))
         self._listeners = list(listeners)
         self._clock = clock
         now = clock()
         self._stem = f"driver-{os.getpid()}-{iso(now).replace('-', '').replace(':', '').replace('.', '')}"
         self._lines: list[bytes] = []
-        self._part, self._size, self._dirty, self._uploaded = 0, 0, False, -math.inf
+        self._part, self._size, self._dirty, self._due = 0, 0, False, -math.inf
+        self._failing = False
         self._path = self._folder.local(f"{self._stem}.jsonl")
         self._lock = threading.RLock()
+        self._began: dict[str, float] = {}
+        self._tries: Counter[str] = Counter()
 
     def __enter__(self) -> EventLog:
         return self
@@ -83,19 +115,19 @@ class EventLog:
         Raises:
             ValueError: the kind is not one of :data:`KINDS`.
             DataError: the diary cannot be written (on an object store: only when the run ends or at :meth:`close`).
+                Never of a run that failed: its own error is what counts then.
         """
         if kind not in KINDS:
             raise ValueError(f"unknown event kind '{kind}'; known are {sorted(KINDS)}")
         with self._lock:
-            event = {"t": iso(self._clock()), "kind": kind, **_plain(fields)}
+            event = self._placed({"t": iso(self._clock()), "kind": kind, **_plain(fields)})
+            self._failing = kind == "run_failed"
             line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
-            if self._path is not None:
-                _append(self._path, line)
-            else:
-                self._lines.append(line)
-                self._size += len(line)
-                self._dirty = True
-                self._upload(must=kind in ENDS)
+            try:
+                self._write(line, at_once=kind in ENDS)
+            except DataError:
+                if not self._failing:
+                    raise
             self._tell(event)
 
     def tick(self) -> None:
@@ -104,29 +136,56 @@ class EventLog:
         A driver calls it while it waits for long units, so that ``raydc status`` can tell waiting from death.
         """
         with self._lock:
-            self._upload(must=False)
+            self._upload(at_once=False)
             self._tell({"t": iso(self._clock()), "kind": TICK})
 
     def close(self) -> None:
         """Write out what is buffered. Events may follow; closing twice does no harm."""
         with self._lock:
-            self._upload(must=True)
+            self._upload(at_once=not self._failing)
+
+    def _placed(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Say which span an event belongs to, and when the span that it ends began."""
+        kind, now, stage = event["kind"], instant(event["t"]), event.get("stage")
+        span, parent = (str(stage), ROOT) if stage else (ROOT, None)
+        if kind in UNIT_ENDS:
+            unit = f"{stage}/{event.get('unit', '')}"
+            self._tries[unit] += 1
+            span, parent = f"{unit}/{self._tries[unit]}", span
+            event.setdefault("began", now - (event.get("seconds") or 0.0))
+        elif kind in ("run_started", "stage_started"):
+            self._began[span] = now
+        elif kind in ("stage_done", *ENDS):
+            event.setdefault("began", self._began.get(span, now))
+            event.setdefault("seconds", now - event["began"])
+        return {**event, "trace": self._stem, "span": span, "parent": parent}
 
     def _tell(self, event: dict[str, Any]) -> None:
         for listener in self._listeners:
             listener(event)
 
-    def _upload(self, must: bool) -> None:
-        now = self._clock()
-        if not self._dirty or (not must and now - self._uploaded < UPLOAD_EVERY_S):
+    def _write(self, line: bytes, at_once: bool) -> None:
+        if self._path is not None:
+            _append(self._path, line)
             return
-        self._uploaded = now
+        self._lines.append(line)
+        self._size += len(line)
+        self._dirty = True
+        self._upload(at_once)
+
+    def _upload(self, at_once: bool) -> None:
+        """Upload what is new, if it is due or must be now; only what must be now may fail."""
+        now = self._clock()
+        if not self._dirty or (not at_once and now < self._due):
+            return
+        self._due = now + UPLOAD_EVERY_S
         name = f"{self._stem}.jsonl" if self._part == 0 else f"{self._stem}-{self._part:04d}.jsonl"
         try:
-            self._folder.write(name, b"".join(self._lines))
+            (self._last if at_once else self._folder).write(name, b"".join(self._lines))
         except DataError:
             # A hiccup of the store must not end a long run over its diary: the lines stay and go out with the next try.
-            if must:
+            self._due = now + AWAY_S
+            if at_once:
                 raise
             return
         self._dirty = False

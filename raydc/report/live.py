@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from raydc.report.describe import first_line, progress_text, rate_text
+from raydc.report.describe import first_line, progress_text, rate_text, trouble, workers_text
 from raydc.report.events import ENDS, TICK
 from raydc.report.status import Status, summary_text
 from raydc.report.units import duration, instant, percent, plural
@@ -72,7 +72,7 @@ class PlainView:
 
 
 class LiveView:
-    """Stages with bars, rates, time left, workers and retries, redrawn in place."""
+    """Stages with bars, rates, time left, workers and what went wrong, redrawn in place."""
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.time) -> None:
         self._console = console or Console()
@@ -158,9 +158,8 @@ class LiveView:
         figures = [(rate_text(status), "cyan")]
         if status.eta_s is not None and status.done < status.total:
             figures.append((f"{duration(max(0.0, status.eta_s - status.silent_s(self._clock())))} left", ""))
-        figures.append((plural(status.workers, "worker") if status.workers else "", ""))
-        retries = "1 retry" if status.retries == 1 else f"{status.retries:,} retries"
-        figures.append((retries if status.retries else "", "yellow"))
+        figures.append((workers_text(status), ""))
+        figures += [(what, "yellow") for what in trouble(status)]
         figures.append((status.text, "dim"))
         return text.append_text(Text("  ·  ", style="dim").join(Text(f, style=s) for f, s in figures if f))
 

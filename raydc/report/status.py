@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from raydc.errors import DataError
-from raydc.report.events import ENDS
+from raydc.report.events import AWAY_S, ENDS, LAST_WORD_S, UPLOAD_EVERY_S
 from raydc.report.units import instant
 from raydc.store.faults import clean
 from raydc.store.folder import Folder
@@ -20,6 +20,9 @@ WINDOW = 64
 """Units over which rates are averaged: long enough to be calm, short enough to follow a pool that grows."""
 
 WRITE_EVERY_S = 1.0
+"""On a disk; on an object store a write is a request that the driver waits for."""
+NODE_LETTERS = 8
+"""Of a node's id, where people read it."""
 SILENT_AFTER_S = 60.0
 """A driver gives a sign of life every few seconds; after this long without one its status is no longer believed."""
 
@@ -30,6 +33,8 @@ class Status:
 
     run: str = ""
     output: str = ""
+    driver: str = ""
+    """The machine and process that the last driver is or was."""
     state: str = "waiting"
     """``waiting``, ``running``, ``done`` or ``failed``."""
     started: str = ""
@@ -44,7 +49,15 @@ class Status:
     eta_s: float | None = None
     """Until the end of the stage, as of ``updated``."""
     workers: int = 0
+    nodes: int | None = None
+    """Machines that the workers are on, where it is known."""
     retries: int = 0
+    failed: int = 0
+    """Units given up by this driver, while the others go on."""
+    handed_back: int = 0
+    copies: int = 0
+    avoided: list[str] = field(default_factory=list)
+    """Machines that get no new units because what they did kept failing."""
     last_error: str = ""
     text: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -80,16 +93,19 @@ class Status:
 
     def _on_run_started(self, event: Mapping[str, Any]) -> None:
         self.run, self.output = str(event.get("run", "")), str(event.get("output", ""))
+        self.driver = str(event.get("driver", ""))
         self.versions = {str(k): str(v) for k, v in (event.get("versions") or {}).items()}
         self.state, self.started = "running", event["t"]
-        self.workers, self.retries, self.last_error, self.text = 0, 0, "", ""
+        self.retries = self.failed = self.handed_back = self.copies = 0
+        self.workers, self.nodes, self.avoided, self.last_error, self.text = 0, None, [], "", ""
 
     def _on_stage_started(self, event: Mapping[str, Any]) -> None:
         self._bank()
         self.state = "running"
         self.stage, self.unit = str(event["stage"]), str(event.get("unit") or "unit")
         self.total, self.done = int(event.get("total") or 0), int(event.get("done") or 0)
-        self.stage_started, self.recent, self.workers, self.text = event["t"], [], 0, ""
+        self.stage_started, self.recent = event["t"], []
+        self.workers, self.nodes, self.text = 0, None, ""
         self.image_steps_per_s = self.units_per_s = self.eta_s = None
 
     def _on_unit_done(self, event: Mapping[str, Any]) -> None:
@@ -100,10 +116,29 @@ class Status:
 
     def _on_unit_retried(self, event: Mapping[str, Any]) -> None:
         self.retries += 1
-        self.last_error = f"{self.unit} {event.get('unit', '')}: {event.get('error', '')}"
+        self._blame(f"{self.unit} {event.get('unit', '')}", event)
+
+    def _on_unit_failed(self, event: Mapping[str, Any]) -> None:
+        self.failed += 1
+        self._blame(f"{self.unit} {event.get('unit', '')} was given up", event)
+
+    def _on_unit_handed_back(self, event: Mapping[str, Any]) -> None:
+        self.handed_back += 1
+
+    def _on_unit_copied(self, event: Mapping[str, Any]) -> None:
+        self.copies += 1
+
+    def _on_node_avoided(self, event: Mapping[str, Any]) -> None:
+        node = str(event.get("node", ""))
+        if node not in self.avoided:
+            self.avoided.append(node)
+        self._blame(f"node {node[:NODE_LETTERS]} is avoided", event)
+
+    def _blame(self, what: str, event: Mapping[str, Any]) -> None:
+        self.last_error = f"{what}: {event.get('error', '')}"
 
     def _on_workers(self, event: Mapping[str, Any]) -> None:
-        self.workers = int(event.get("count") or 0)
+        self.workers, self.nodes = int(event.get("count") or 0), event.get("nodes")
         self._measure()
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
@@ -113,15 +148,15 @@ class Status:
         stage = str(event["stage"])
         self._bank()
         self.summaries[stage] = summary_text(event.get("summary"))
-        self.eta_s, self.workers, self.text = None, 0, ""
+        self.eta_s, self.workers, self.nodes, self.text = None, 0, None, ""
 
     def _on_run_done(self, event: Mapping[str, Any]) -> None:
         self._bank()
-        self.state, self.stage, self.eta_s, self.workers, self.text = "done", "", None, 0, ""
+        self.state, self.stage, self.eta_s, self.workers, self.nodes, self.text = "done", "", None, 0, None, ""
 
     def _on_run_failed(self, event: Mapping[str, Any]) -> None:
         self._bank()
-        self.state, self.last_error, self.workers = "failed", str(event.get("error", "")), 0
+        self.state, self.last_error, self.workers, self.nodes = "failed", str(event.get("error", "")), 0, None
 
     def _bank(self) -> None:
         """Add the time of the open stage up to the last sign of life, so that a killed driver's work is counted."""
@@ -150,28 +185,31 @@ class Status:
 
 
 class StatusFile:
-    """A listener that keeps ``status.json`` of a run folder: at most once a second, and always at the end.
+    """A listener that keeps ``status.json`` of a run folder: every second at most (or five), and always at the end.
 
     It starts from the status that an earlier driver left, so that stage times add up over a resumed run.
     """
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        self._folder, self._last = folder.hasty(), Folder(folder.url, min(folder.patience, LAST_WORD_S))
         self.status = read_status(folder) if folder.exists(NAME) else Status()
-        self._written = -math.inf
+        self._every = WRITE_EVERY_S if folder.local() is not None else UPLOAD_EVERY_S
+        self._due = -math.inf
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take in an event and write the file when it is due."""
         self.status.apply(event)
         now, last = instant(event["t"]), event["kind"] in ENDS
-        if not last and now - self._written < WRITE_EVERY_S:
+        if not last and now < self._due:
             return
-        self._written = now
+        self._due = now + self._every
         try:
-            self._folder.write_json(NAME, asdict(self.status))
+            (self._last if last else self._folder).write_json(NAME, asdict(self.status))
         except DataError:
-            # The status is a courtesy: a store that is away for a moment must not end the run. The last must be right.
-            if last:
+            # The status is a courtesy: a store that is away must not end the run. Only "done" must be right; of a run
+            # that failed, its own error counts, and its status tells by its silence.
+            self._due = now + AWAY_S
+            if event["kind"] == "run_done":
                 raise
 
 

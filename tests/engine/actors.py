@@ -11,7 +11,7 @@ from threading import Event
 
 import ray
 
-from raydc.errors import DataError
+from raydc.errors import DataError, StorageError
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Toy:
 
     def __init__(self, log: Log, boot: str = "", first: int = 1, last: int = 0) -> None:
         self.log, self.leaving = log, Event()
+        self.far = 0.25
         self.boot = boot if first <= log.add("boot", str(os.getpid())) <= last else ""
         if self.boot == "raise":
             raise RuntimeError("no such library")
@@ -81,7 +82,7 @@ class Toy:
         self.leaving.set()
 
     def progress(self) -> float:
-        return 0.25
+        return self.far
 
     def run(self, unit: Unit) -> str | None:
         misbehaves = self.log.add(unit.id, str(os.getpid())) <= unit.times
@@ -90,6 +91,16 @@ class Toy:
         elif misbehaves:
             if unit.does == "refuse":
                 raise DataError("an image is broken")
+            if unit.does == "lose storage":
+                raise StorageError("the bucket does not answer")
+            if unit.does == "creep":
+                for n in range(100):
+                    self.far = n / 1000
+                    time.sleep(0.3)
+            if unit.does == "fail there":
+                if ray.get_runtime_context().get_node_id() in self.log.of("broken"):
+                    raise RuntimeError("the device is broken")
+                time.sleep(0.2)
             if unit.does == "raise":
                 raise RuntimeError("kaput")
             if unit.does == "die":

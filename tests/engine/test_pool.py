@@ -14,9 +14,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raydc.engine import pool
+from raydc.engine import crew, losses
 from raydc.engine.pool import Outcome, Pool
-from raydc.errors import ClusterError, DataError
+from raydc.errors import ClusterError, DataError, StorageError
 from tests import tiny
 from tests.engine.actors import Log, Toy, Unit
 
@@ -53,6 +53,7 @@ class Bench:
         self.log = Log(str(folder))
         self.done: dict[str, str] = {}
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.avoided: list[frozenset[str]] = []
 
     def run(
         self,
@@ -61,24 +62,29 @@ class Bench:
         attempts: int = 3,
         boot: tuple[Any, ...] = (),
         seats: Iterable[str] = repeat(""),
+        speculate: bool = False,
     ) -> Outcome[Unit]:
         """Work through the units; ``seats`` are resources that one actor after another asks for."""
         toy, wanted = ray.remote(Toy), iter(seats)
 
-        def make() -> Any:
+        def make(avoid: frozenset[str]) -> Any:
             seat = next(wanted)
             options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 2, "resources": {seat: 1} if seat else {}}
+            self.avoided.append(avoid)
             return toy.options(**options).remote(self.log, *boot)
 
         emit = lambda kind, **fields: self.events.append((kind, fields))  # noqa: E731
-        return Pool(make, size, attempts, self._done, emit).run(units)
+        return Pool(make, size, attempts, self._done, emit, speculate).run(units)
 
     def _done(self, unit: Unit, receipt: str) -> None:
         assert unit.id not in self.done
         self.done[unit.id] = receipt
 
     def retries(self) -> list[tuple[str, int]]:
-        return [(f["unit"], f["attempt"]) for kind, f in self.events if kind == "unit_retried"]
+        return [(f["unit"], f["attempt"]) for f in self.said("unit_retried")]
+
+    def said(self, kind: str) -> list[dict[str, Any]]:
+        return [fields for k, fields in self.events if k == kind]
 
     def alive(self) -> list[str]:
         """The processes of actors that live."""
@@ -105,7 +111,7 @@ def beside(work: Callable[[], Any]) -> threading.Thread:
 
 
 def test_every_unit_is_done_exactly_once(bench: Bench) -> None:
-    units = some(20, seconds=0.01)
+    units = some(20, seconds=0.1)
     assert bench.run(units).failed == {}
     assert bench.done == {u.id: f"{u.id} is done" for u in units}
     assert [bench.times(u.id) for u in units] == [1] * 20
@@ -129,10 +135,14 @@ def test_the_unit_of_an_actor_that_dies_is_retried_on_another(bench: Bench) -> N
     assert bench.retries() == [("fatal", 1)] and [bench.times(f"u{n}") for n in range(4)] == [1] * 4
 
 
-def test_a_unit_that_kills_every_actor_is_given_up_and_the_others_are_done(bench: Bench) -> None:
+def test_a_unit_that_kills_every_actor_is_given_up_and_the_others_are_done(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "VERDICT_SECONDS", 2.0)
     failed = bench.run([Unit("fatal", "die"), *some(4)], attempts=2).failed
     assert list(failed) == ["fatal"] and "died" in str(failed["fatal"])
     assert bench.times("fatal") == 2 and set(bench.done) == {"u0", "u1", "u2", "u3"}
+    assert [(f["unit"], f["attempt"]) for f in bench.said("unit_failed")] == [("fatal", 2)]
 
 
 def test_a_unit_that_raises_is_retried_in_a_fresh_process(bench: Bench) -> None:
@@ -148,6 +158,13 @@ def test_a_unit_with_bad_input_is_not_tried_again_and_its_actor_works_on(bench: 
     assert list(failed) == ["bad"] and isinstance(failed["bad"], DataError)
     assert str(failed["bad"]) == "an image is broken"
     assert bench.times("bad") == 1 and len(bench.log.of("boot")) == 1 and set(bench.done) == {"u0", "u1"}
+
+
+def test_a_storage_that_was_away_is_tried_again_by_the_same_actor(bench: Bench) -> None:
+    assert bench.run([Unit("away", "lose storage", times=2), *some(1)], size=1).failed == {}
+    assert bench.retries() == [("away", 1), ("away", 2)] and len(bench.log.of("boot")) == 1
+    failed = bench.run([Unit("gone", "lose storage")], size=1, attempts=2).failed
+    assert isinstance(failed["gone"], StorageError) and bench.times("gone") == 2
 
 
 def test_bad_input_that_stops_an_actor_from_starting_is_reported_at_once(bench: Bench) -> None:
@@ -190,13 +207,27 @@ def test_idle_actors_are_let_go_while_the_last_unit_runs(bench: Bench) -> None:
 
 
 def test_a_long_unit_says_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.1)
     thread = beside(lambda: bench.run([Unit("long", "wait for a word")]))
     said = ("progress", {"text": "1 in flight, 25 % of the way"})
     tiny.wait_until(lambda: said in bench.events, 30, "a word about the unit")
     bench.log.add("word", "end now")
     thread.join(60)
     assert "long" in bench.done
+
+
+def test_a_copy_on_an_idle_actor_overtakes_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(crew, "TAIL_SECONDS", 0.2)
+    units = [Unit("slow", "creep", times=1), *some(4, seconds=0.1)]
+    assert bench.run(units, speculate=True).failed == {}
+    assert len(bench.done) == 5 and bench.times("slow") == 2 and bench.retries() == []
+    assert [f["unit"] for f in bench.said("unit_copied")] == [f["unit"] for f in bench.said("unit_outrun")] == ["slow"]
+
+
+def test_no_copies_are_made_where_they_are_not_asked_for(bench: Bench) -> None:
+    assert bench.run([Unit("long", seconds=3), *some(2)]).failed == {}
+    assert bench.times("long") == 1
 
 
 def test_no_actor_is_left(bench: Bench) -> None:
@@ -216,7 +247,8 @@ def node(cluster: Cluster) -> Iterator[Any]:
 def test_a_node_that_is_lost_takes_no_unit_with_it(bench: Bench, cluster: Cluster, node: Any) -> None:
     found: list[Outcome[Unit]] = []
     units = some(16, seconds=0.3)
-    thread = beside(lambda: found.append(bench.run(units, size=3, seats=repeat("seat"))))
+    # One attempt for each: the loss of a machine is not the fault of what ran on it.
+    thread = beside(lambda: found.append(bench.run(units, size=3, attempts=1, seats=repeat("seat"))))
     tiny.wait_until(lambda: len(bench.log.of("boot")) == 3 and len(bench.done) > 2, 30, "three actors at work")
     cluster.remove_node(node, allow_graceful=False)
     thread.join(60)
@@ -234,6 +266,14 @@ def test_a_node_that_is_told_to_leave_hands_its_units_back(bench: Bench, cluster
     assert found and found[0].failed == {} and bench.retries() == []
     assert bench.done == {"long": "long is done", "u0": "u0 is done", "u1": "u1 is done"}
     assert bench.times("long") == 2
+
+
+def test_a_node_where_every_unit_fails_is_avoided(bench: Bench, node: Any) -> None:
+    bench.log.add("broken", node.node_id)
+    assert bench.run(some(30, does="fail there"), size=3, attempts=9, seats=repeat("seat")).failed == {}
+    assert len(bench.done) == 30
+    assert [f["node"] for f in bench.said("node_avoided")] == [node.node_id]
+    assert bench.avoided[0] == frozenset() and bench.avoided[-1] == {node.node_id}
 
 
 def drain(cluster: Cluster, node: Any) -> None:

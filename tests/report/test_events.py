@@ -5,13 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from raydc.errors import DataError
-from raydc.report.events import PART_BYTES, EventLog, read_events
+from raydc.errors import DataError, StorageError
+from raydc.report.events import LAST_WORD_S, PART_BYTES, EventLog, read_events
+from raydc.report.status import StatusFile
 from raydc.store.folder import Folder
+
+T0 = 1_795_000_000.0
 
 
 class Clock:
-    def __init__(self, now=1_795_000_000.0):
+    def __init__(self, now=T0):
         self.now = now
 
     def __call__(self):
@@ -76,6 +79,54 @@ def test_a_store_that_is_away_for_a_moment_loses_nothing_and_stops_nothing(monke
     away[0] = False
     log.close()
     assert [event["text"] for event in read_events(folder)] == ["first", "second"]
+
+
+def test_a_store_that_is_away_is_not_asked_with_every_event(monkeypatch):
+    folder, clock, tries = Folder("memory://report-events/long-away"), Clock(), []
+    log = EventLog(folder, clock=clock)
+    monkeypatch.setattr(Folder, "write", lambda self, *a: tries.append(self.patience) or raise_away())
+    for _ in range(60):
+        log.emit("note", text="on")
+        clock.now += 1
+    assert tries == [0.0, 0.0], "a try may take as long as the store's time-out, and the driver waits for it"
+
+
+def test_the_end_is_written_with_some_patience_and_never_hides_why_a_run_failed(monkeypatch):
+    folder, tries = Folder("memory://report-events/end", patience=600), []
+    monkeypatch.setattr(Folder, "write", lambda self, *a: tries.append(self.patience) or raise_away())
+    with EventLog(folder, [StatusFile(folder)]) as log:
+        log.emit("run_failed", error="the bucket is away", code=3)
+    assert tries == [LAST_WORD_S, LAST_WORD_S], "the diary and the status, once each"
+    with pytest.raises(DataError, match="away"):
+        EventLog(folder).emit("run_done")
+
+
+def raise_away():
+    raise StorageError("away")
+
+
+def test_an_event_says_which_span_it_belongs_to_and_an_end_when_it_began(tmp_path):
+    heard, clock = [], Clock(T0)
+    log = EventLog(Folder(str(tmp_path)), [heard.append], clock)
+    log.emit("run_started", run="toy", output="", versions={})
+    log.emit("stage_started", stage="s", total=1, done=0, unit="block")
+    clock.now += 10
+    log.emit("unit_retried", stage="s", unit="b/0", worker="w", seconds=4.0, attempt=1, error="died")
+    log.emit("unit_copied", stage="s", unit="b/0", node="n")
+    clock.now += 10
+    log.emit("unit_done", stage="s", unit="b/0", worker="w", began=T0 + 12.5, seconds=7.0, image_steps=1, bytes=1)
+    log.emit("stage_done", stage="s", seconds=20.0, summary="")
+    log.emit("run_done")
+    (trace,) = {event["trace"] for event in heard}
+    (file,) = (tmp_path / "events").iterdir()
+    assert file.stem == trace
+    assert [(e["span"], e["parent"]) for e in heard] == [
+        ("run", None), ("s", "run"), ("s/b/0/1", "s"), ("s", "run"), ("s/b/0/2", "s"), ("s", "run"), ("run", None),
+    ]  # fmt: skip
+    ended = {e["kind"]: (e["began"] - T0, e["seconds"]) for e in heard if "began" in e}
+    assert ended == {
+        "unit_retried": (6.0, 4.0), "unit_done": (12.5, 7.0), "stage_done": (0.0, 20.0), "run_done": (0.0, 20.0),
+    }  # fmt: skip
 
 
 def test_events_of_all_drivers_are_read_in_order_of_time(tmp_path):

@@ -8,9 +8,9 @@ from raydc.errors import DataError
 from raydc.report.describe import describe, progress_text
 from raydc.report.events import EventLog, read_events
 from raydc.report.status import Status, StatusFile, read_status
-from raydc.report.timings import stage_seconds, worker_lanes
 from raydc.report.units import iso
 from raydc.store.folder import Folder
+from tests import s3
 
 T0 = 1_795_000_000.0
 
@@ -20,7 +20,8 @@ def feed(listener, at, kind, **fields):
 
 
 def started(listener, at=0.0, total=10, done=0):
-    feed(listener, at, "run_started", run="toy", output="/runs/toy", versions={"raydc": "0.1.0"})
+    versions = {"raydc": "0.1.0"}
+    feed(listener, at, "run_started", run="toy", output="/runs/toy", driver="head-7:4321", versions=versions)
     feed(listener, at, "stage_started", stage="synthesize", total=total, done=done, unit="block")
 
 
@@ -64,6 +65,37 @@ def test_retries_and_the_last_error_are_kept():
     assert "1 retry" in progress_text(status)
 
 
+def test_what_went_wrong_is_told_with_its_counts_its_machines_and_its_last_error():
+    status = Status()
+    started(status.apply)
+    feed(status.apply, 1, "workers", stage="synthesize", count=4, nodes=2)
+    feed(status.apply, 1, "unit_handed_back", stage="synthesize", unit="b1", worker="w", seconds=1.0)
+    feed(status.apply, 2, "unit_copied", stage="synthesize", unit="b2", node="n")
+    for _ in range(2):
+        feed(status.apply, 3, "node_avoided", stage="synthesize", node="0123456789abcdef", error="CUDA error")
+    feed(status.apply, 4, "unit_failed", stage="synthesize", unit="b3", attempt=3, error="died again\nand so on")
+    lines = describe(status, T0 + 5)
+    stage = next(line for line in lines if line.startswith("  synthesize:"))
+    assert stage.endswith("4 workers on 2 nodes, 1 given up, 1 handed back, 1 copy, 1 node avoided")
+    assert lines[-2:] == ["nodes avoided: 01234567", "last error: block b3 was given up: died again"]
+    feed(status.apply, 9, "run_failed", error="1 of 10 blocks failed", code=4)
+    assert "on the way: 1 given up, 1 handed back, 1 copy, 1 node avoided" in describe(status, T0 + 10)
+    started(status.apply, at=20)
+    assert not any("avoided" in line or "on the way" in line for line in describe(status, T0 + 21))
+
+
+def test_the_status_is_read_from_any_machine_through_s3():
+    with s3.bucket("runs") as bucket:
+        keeper = StatusFile(Folder(f"{bucket}/toy"))
+        started(keeper)
+        for at in range(1, 12):
+            block(keeper, float(at))
+        status = read_status(Folder(f"{bucket}/toy"))
+    assert status.done == 10, "written every five seconds: a request holds the driver"
+    assert status.alive(T0 + 12) and "10 of 10 blocks" in "\n".join(describe(status, T0 + 12))
+    assert "no sign of life for 1 h 00 min" in describe(status, T0 + 10 + 3600)[0]
+
+
 def test_the_status_file_is_written_once_a_second_and_always_at_the_end(tmp_path, monkeypatch):
     folder, writes, write = Folder(str(tmp_path)), [], Folder.write
     monkeypatch.setattr(Folder, "write", lambda self, name, data: writes.append(name) or write(self, name, data))
@@ -89,6 +121,7 @@ def test_a_killed_run_says_when_it_was_last_heard_of_and_what_to_do(tmp_path):
     assert "last sign of life" in "\n".join(describe(status, T0 + 100))
     lines = "\n".join(describe(status, T0 + 90 + 3 * 3600))
     assert "no sign of life for 3 h 00 min" in lines and status.updated in lines and "it resumes" in lines
+    assert "from driver head-7:4321; it was killed" in lines
     assert "1 of 10 blocks" in lines
     assert not status.as_json(T0 + 90 + 3600)["alive"]
 
@@ -122,22 +155,6 @@ def test_no_run_and_a_damaged_status_are_data_errors(tmp_path):
     (tmp_path / "status.json").write_text("[1]")
     with pytest.raises(DataError, match="not the status of a run"):
         read_status(folder)
-
-
-def test_times_of_stages_and_workers_are_read_back_from_the_diary(tmp_path):
-    folder, now = Folder(str(tmp_path)), [T0]
-    log = EventLog(folder, clock=lambda: now[0])
-    started(lambda event: log.emit(event.pop("kind"), **{k: v for k, v in event.items() if k != "t"}))
-    for at, worker in ((4.0, "a"), (5.0, "b"), (8.0, "a")):
-        now[0] = T0 + at
-        log.emit("unit_done", stage="synthesize", unit="x", seconds=4.0, worker=worker, image_steps=10)
-    log.emit("stage_done", stage="synthesize", seconds=8.0, summary="")
-    events = read_events(folder)
-    assert stage_seconds(events) == {"synthesize": pytest.approx(8.0)}
-    a, b = worker_lanes(events)
-    assert (a.worker, a.units) == ("a", 2) and a.spans == [pytest.approx((0.0, 4.0)), pytest.approx((4.0, 8.0))]
-    assert b.spans == [pytest.approx((1.0, 5.0))]
-    assert worker_lanes([]) == []
 
 
 def test_a_tick_is_a_sign_of_life_that_leaves_no_trace_in_the_diary(tmp_path):

@@ -62,6 +62,27 @@ def test_plain_lines_stay_one_line_each_and_print_markup_as_it_is():
     assert "toy [bold]" in out.getvalue()
 
 
+def test_what_does_not_go_as_planned_is_counted_in_both_views_and_takes_no_line_of_its_own():
+    live = LiveView(Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None), lambda: T0 + 80)
+    plain_view, said = plain()
+    with live:
+        for say in play(lambda event: (live(event), plain_view(event))):
+            lines = len(said.getvalue().splitlines())
+            say(10, "workers", stage="synthesize", count=8, nodes=3)
+            say(10, "unit_handed_back", stage="synthesize", unit="b1", worker="w", seconds=1.0)
+            say(10, "unit_copied", stage="synthesize", unit="b2", node="n0")
+            say(10, "unit_failed", stage="synthesize", unit="b3", worker="w", seconds=1.0, attempt=3, error="died")
+            say(10, "node_avoided", stage="synthesize", node="0123456789abcdef", error="CUDA error")
+            assert len(said.getvalue().splitlines()) == lines
+            say(80, "tick")
+            screen = io.StringIO()
+            Console(file=screen, width=200).print(live.render())
+    shown, line = screen.getvalue(), said.getvalue().splitlines()[lines]
+    for text in ("8 workers on 3 nodes", "1 retry", "1 given up", "1 handed back", "1 copy", "1 node avoided"):
+        assert text in shown and text in line
+    assert "last error: node 01234567 is avoided: CUDA error" in shown
+
+
 def test_plain_view_tells_notes_and_failures():
     view, out = plain()
     view({"t": iso(T0), "kind": "run_started", "run": "toy", "output": "o"})
