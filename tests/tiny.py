@@ -61,6 +61,7 @@ TREE: dict[str, Any] = {
         "epochs": 30,
         "batch": 4,
     },
+    "engine": {"checkpoint_seconds": 0},
 }  # fmt: skip
 
 
@@ -122,14 +123,15 @@ def wait_until(true: Callable[[], Any], seconds: float, what: str) -> None:
 
 
 class Command:
-    """``python -m raydc`` in a process group of its own, with a Ray of its own."""
+    """``python -m raydc`` in a process group of its own, with a Ray of its own or on the cluster at an address."""
 
-    def __init__(self, *arguments: str | Path, ray: str, cwd: Path) -> None:
+    def __init__(self, *arguments: str | Path, ray: str, cwd: Path, address: str = "") -> None:
         self.ray = ray
         self.output, self.errors = Path(ray, "stdout"), Path(ray, "stderr")
         # On a pipe or a file `rich` assumes 80 columns; a wide one keeps a message in one line.
         environment = {**os.environ, "RAY_TMPDIR": ray, "COLUMNS": "200"}
         environment.pop("RAY_ADDRESS", None)
+        environment |= {"RAY_ADDRESS": address} if address else {}
         with self.output.open("w") as out, self.errors.open("w") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "raydc", *map(str, arguments)],

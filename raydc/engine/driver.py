@@ -83,7 +83,7 @@ class Driver:
     def _check_ready(self, stage: str) -> None:
         """Refuse a stage whose predecessors are not done: it would find nothing, or half of it."""
         teachers = {f"{t.name}.json" for t in self.run.config.squeeze.teachers}
-        if stage in STAGES[1:] and not teachers <= set(self.run.teachers().list()):
+        if stage in STAGES[1:] and self.run.teachers().present(teachers) != teachers:
             raise DataError(f"{stage} needs the teachers. Run `raydc squeeze` first, or `raydc run` for all stages")
         if stage in STAGES[3:] and not self.run.dataset("condensed").exists("raydc.json"):
             raise DataError(f"{stage} needs the packed data set. Run `raydc pack` first, or `raydc run` for all stages")
@@ -122,14 +122,16 @@ class Driver:
         already = sum(len(done(self.run.blocks(d)) & {b.id for b in bs}) for d, bs in self.blocks.items())
         self._start(total, already, "block")
         synthesize.synthesize(self.run, self.blocks, self.source_ref if self.images else [], self.emit)
-        return ", ".join(f"{sum(len(b.entries) for b in bs)} {d}" for d, bs in self.blocks.items())
+        return ", ".join(f"{sum(map(len, bs))} {d}" for d, bs in self.blocks.items())
 
     def _pack(self) -> str:
         already = sum(self.run.dataset(d).exists("raydc.json") for d in self.datasets)
         self._start(len(self.datasets), already, "data set")
         for dataset, blocks in self.blocks.items():
+            began = time.time()
             pack.pack(self.run, dataset, [b.id for b in blocks], self.classes, self.emit)
-            self.emit("unit_done", unit=dataset, seconds=0.0, worker="driver", image_steps=0)
+            took = {"began": began, "seconds": time.time() - began}
+            self.emit("unit_done", unit=dataset, worker="driver", image_steps=0, **took)
         return pack.identity(self.run)
 
     def _relabel(self) -> str:

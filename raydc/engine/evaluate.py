@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -11,12 +12,13 @@ import ray
 import ray.train
 
 from raydc.config import RunConfig, digest
-from raydc.engine.capacity import room
+from raydc.engine.context import working_on
 from raydc.engine.device import device
-from raydc.engine.receipts import done, watched
+from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
 from raydc.engine.trainers import fit
 from raydc.engine.weights import teacher
+from raydc.errors import DataError
 from raydc.sources.base import Source
 from raydc.sources.condensed import CondensedDataset
 from raydc.store import manifest as manifests
@@ -25,9 +27,6 @@ from raydc.students.protocol import StudentJob, student_jobs, train_student
 from raydc.teachers.feed import Images
 from raydc.teachers.teacher import Teacher
 from raydc.teachers.training import Training
-
-SAVE_SECONDS = 30.0
-"""Least time between two checkpoints of a student: what a killed worker loses, or one epoch if that is longer."""
 
 
 def protocol_digest(config: RunConfig) -> str:
@@ -47,7 +46,7 @@ def jobs(run: Run) -> dict[str, StudentJob]:
 def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> None:
     """Train every student that has no result yet."""
     folder, wanted = run.students(), jobs(run)
-    finished = done(folder) & set(wanted)
+    finished = present(folder, wanted)
     if len(finished) == len(wanted):
         return
 
@@ -57,11 +56,23 @@ def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> No
             emit("unit_done", unit=wanted[name].name, seconds=result["wall_s"], worker=result["worker"], image_steps=0)
 
     todo = [name for name in wanted if name not in finished]
-    workers = min(run.config.evaluate.workers, len(todo), room(run.config.engine))
-    emit("workers", count=workers)
+    workers = min(run.config.evaluate.workers, len(todo))
     with watched(folder, finished, report):
         # Named by what is left to do: a resumed evaluation is another group, whose progress lies in the result files.
-        fit(run, f"students-{digest(todo)[:8]}", _loop, workers, {"run": run, "todo": todo, "source": source})
+        # A student is trained by one worker alone, so there may be as many workers as there is room for.
+        config = {"run": run, "todo": todo, "source": source}
+        fit(run, f"students-{digest(todo)[:8]}", _loop, (1, workers), config, lambda: far(run), emit)
+
+
+def far(run: Run) -> list[Any]:
+    """How far the students of a run are: the finished ones, and the epochs of the others."""
+    states = run.work("students")
+    epochs = []
+    for name in states.list():
+        if name.endswith(".json"):
+            with suppress(DataError):  # it was finished a moment ago
+                epochs.append((name, states.read_json(name)))
+    return [sorted(done(run.students())), epochs]
 
 
 def entries(run: Run) -> list[dict[str, Any]]:
@@ -98,7 +109,8 @@ def _loop(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     bench = Bench(config["run"], ray.get(config["source"][0]), context.get_world_rank())
     for name in config["todo"][context.get_world_rank() :: context.get_world_size()]:
-        bench.train(name)
+        with working_on(config["run"], f"student {bench.jobs[name].name}", "evaluate"):
+            bench.train(name)
 
 
 class Bench:
@@ -130,7 +142,7 @@ class Bench:
             self.data[name] = (
                 RealImages(Images(self.source, self.source.train))
                 if name == "full"
-                else CondensedDataset(self.run.dataset(name).url, relabel.name if relabel else None)
+                else CondensedDataset(self.run.dataset(name), relabel.name if relabel else None)
             )
         return self.data[name]
 
@@ -143,8 +155,9 @@ class Bench:
         training = self._training(job, state)
         began = saved = time.time()
         for _ in training:
-            if time.time() - saved > SAVE_SECONDS:
+            if time.time() - saved > self.run.config.engine.checkpoint_seconds:
                 states.write(f"{name}.safetensors", training.state())
+                states.write_json(f"{name}.json", {"epoch": training.records[-1].epoch})
                 saved = time.time()
         result = {
             **training.result(),
@@ -154,7 +167,8 @@ class Bench:
             "worker": f"rank {self.rank}",
         }
         folder.write_json(f"{name}.json", result)
-        states.remove(f"{name}.safetensors")
+        for ending in ("safetensors", "json"):
+            states.remove(f"{name}.{ending}")
 
     def _training(self, job: StudentJob, state: bytes | None) -> Training:
         config = self.run.config

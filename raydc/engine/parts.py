@@ -59,5 +59,5 @@ def read_members(run: Run, dataset: str, marker: dict[str, Any], names: Sequence
 
 def read_images(run: Run, dataset: str, block: Block) -> list[np.ndarray]:
     """The images of a block in its order, decoded from what is stored."""
-    names = [image_name(n, run.config.pack.format) for n in range(len(block.entries))]
+    names = [image_name(n, run.config.pack.format) for n in range(len(block))]
     return read_members(run, dataset, read_marker(run, dataset, block.id), names)

@@ -11,6 +11,7 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,22 +23,25 @@ from ray.exceptions import RayError
 from raydc.condense.views import SAMPLER, render
 from raydc.config import digest as digest_of
 from raydc.config.schema import RelabelConfig
+from raydc.engine.capacity import for_data
+from raydc.engine.context import working_on
 from raydc.engine.device import device
-from raydc.engine.failures import last_words, root_cause
-from raydc.engine.receipts import done, watched
+from raydc.engine.failures import last_words, persist, root_cause
+from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record, teacher
-from raydc.errors import ClusterError, ConfigError, DataError, RaydcError
+from raydc.errors import ClusterError, ConfigError, DataError, RaydcError, StorageError
 from raydc.labels.codecs import CODECS, describe, fidelity
 from raydc.labels.views import COLUMNS, VERSION, column, draw
+from raydc.plan.items import LABEL_FILE_BYTES
+from raydc.sources.places import in_threads
 from raydc.sources.shard import ImageShard
 from raydc.store.folder import Folder
 from raydc.store.manifest import LabelFile, LabelSet, add_label_set, read
 from raydc.store.schema import Aug, CodecName
 from raydc.store.shards import label_shard
+from raydc.teachers.teacher import Teacher
 
-FILE_BYTES = 512 * 2**20
-"""Label files are split by view range to stay under this (data-format study, section 4.3)."""
 BATCH = 128
 """Images a teacher sees at once; part of the arithmetic, so fixed here and not by the worker."""
 TEMPERATURES = (1, 4, 20)
@@ -83,24 +87,28 @@ class Labeler:
         self.run = run
         self.config = settings(run)
         self.receipts = receipts(run)
+        self.manifest = cache(lambda dataset: read(run.dataset(dataset)))
         self.device = device(run.config.engine)
         self.teacher = teacher(run, teacher_name(run), self.device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        said = []
+        said, again = [], []
         for dataset, shard in zip(batch["dataset"], batch["shard"], strict=True):
+            error = None
             try:
-                self.label(str(dataset), int(shard))
-                said.append("")
-            except DataError as error:  # Ray Data would hand on its text alone, inside a traceback
-                said.append(str(error))
-        return {"shard": batch["shard"], "error": np.array(said)}
+                with working_on(self.run, f"shard {shard} of {dataset}", "relabel"):
+                    self.label(str(dataset), int(shard))
+            except DataError as raised:  # Ray Data would hand on its text alone, inside a traceback
+                error = raised
+            said.append(str(error or ""))
+            again.append(isinstance(error, StorageError))
+        return {"shard": batch["shard"], "error": np.array(said), "again": np.array(again)}
 
     def label(self, dataset: str, shard: int) -> None:
         """Label one shard and leave its receipt."""
         began, views = time.time(), self.config.views
         folder, name = self.run.dataset(dataset), self.config.name
-        manifest = read(folder)
+        manifest = self.manifest(dataset)
         image_file = manifest.images.files[shard]
         stored = ImageShard(folder, manifest, image_file, check_digest=True).images(np.arange(image_file.samples))
         images = torch.from_numpy(stored.transpose(0, 3, 1, 2).copy()).to(self.device)
@@ -108,7 +116,7 @@ class Labeler:
         measured: dict[str, float] = {}
         files = []
         row_bytes = CODECS[self.config.codec].row_dtype(self.teacher.record.classes).itemsize + 2 * len(COLUMNS)
-        step = max(1, FILE_BYTES // (row_bytes * len(images)))
+        step = max(1, LABEL_FILE_BYTES // (row_bytes * len(images)))
         for first in range(0, views, step):
             last = min(views, first + step)
             tar, members = label_shard(self._views(images, key, range(first, last), measured))
@@ -126,8 +134,14 @@ class Labeler:
                 keys_sha256=image_file.keys_sha256,
             )
             files.append(file.model_dump())
-        worker = (ray.get_runtime_context().get_actor_id() or "")[:8]
-        meta = {"began": began, "seconds": time.time() - began, "worker": worker, "image_steps": len(images) * views}
+        meta = {
+            "began": began,
+            "seconds": time.time() - began,
+            "worker": (ray.get_runtime_context().get_actor_id() or "")[:8],
+            "node": ray.get_runtime_context().get_node_id(),
+            "image_steps": len(images) * views,
+            "bytes": sum(file["bytes"] for file in files),
+        }
         receipt_of_shard = {"files": files, "count": len(images), "fidelity": measured, "meta": meta}
         self.receipts.write_json(f"{unit(dataset, shard)}.json", receipt_of_shard)
 
@@ -137,23 +151,35 @@ class Labeler:
         codec, size = CODECS[self.config.codec], self.run.config.data.image_size
         for view in views:
             records = draw(key.child(view), len(images), images.shape[2], images.shape[3], size, self.config.view)
-            logits = self._logits(images, records, size)
+            logits = answers(self.teacher, images, records, size)
             rows = codec.encode(logits)
             if view == 0:
                 decoded = codec.decode(rows, logits.shape[1])
                 measured.update({f"T{t}": fidelity(logits, decoded, t) for t in TEMPERATURES})
             yield view, records, rows
 
-    @torch.inference_mode()
-    def _logits(self, images: torch.Tensor, records: np.ndarray, size: int) -> np.ndarray:
-        partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
-        logits = []
-        for first in range(0, len(images), BATCH):
-            rows = slice(first, first + BATCH)
-            other = partner[rows]
-            x = render(images[rows], records[rows], size, images[torch.from_numpy(other)], records[other])
-            logits.append(self.teacher.logits(x).cpu().numpy())
-        return np.concatenate(logits)
+
+@torch.inference_mode()
+def answers(teacher: Teacher, images: torch.Tensor, records: np.ndarray, size: int) -> np.ndarray:
+    """What a teacher says of one view of each image.
+
+    Args:
+        teacher: frozen, on the device of the images.
+        images: u8 ``[N, 3, H, W]``, all of a shard, for partners lie in it.
+        records: of the views, u16 ``[N, 12]``.
+        size: side of a view.
+
+    Returns:
+        Logits f32 ``[N, K]``.
+    """
+    partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
+    logits = []
+    for first in range(0, len(images), BATCH):
+        rows = slice(first, first + BATCH)
+        other = partner[rows]
+        x = render(images[rows], records[rows], size, images[torch.from_numpy(other)], records[other])
+        logits.append(teacher.logits(x).cpu().numpy())
+    return np.concatenate(logits)
 
 
 def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Callable[..., None]) -> None:
@@ -170,22 +196,26 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
     folder = receipts(run)
     finished = done(folder)
     for dataset in datasets:
-        mine = all(unit(d, s) in finished for d, s in shards if d == dataset)
-        if not mine and name in read(run.dataset(dataset)).label_sets:
+        mine = {unit(d, s) for d, s in shards if d == dataset}
+        if name in read(run.dataset(dataset)).label_sets and present(folder, mine) != mine:
             raise ConfigError(
                 f"data set '{dataset}' has a label set '{name}' that was made with other settings. "
                 "Give the new one a name of its own: relabel.name"
             )
-    rows = [{"dataset": d, "shard": s} for d, s in shards if unit(d, s) not in finished]
-    start(len(shards), len(shards) - len(rows), "shard")
+    start(len(shards), sum(unit(d, s) in finished for d, s in shards), "shard")
 
     def report(shard: str) -> None:
         meta = folder.read_json(f"{shard}.json")["meta"]
         emit("unit_done", unit=shard, **meta)
 
-    if rows:
-        with watched(folder, finished, report):
-            _pipeline(run, rows)
+    def label_the_rest() -> None:
+        left = done(folder)
+        rows = [{"dataset": d, "shard": s} for d, s in shards if unit(d, s) not in left]
+        if rows:
+            _pipeline(run, rows, emit)
+
+    with watched(folder, finished, report):
+        persist(label_the_rest, lambda: done(folder), run.config.engine.max_attempts, emit, "labelling")
     for dataset in datasets:
         if name not in read(run.dataset(dataset)).label_sets:
             add_label_set(run.dataset(dataset), name, label_set(run, dataset))
@@ -198,7 +228,7 @@ def summary(run: Run, datasets: list[str]) -> str:
     return f"{config.views} views an image, {config.codec}, {total / 1e6:.1f} MB"
 
 
-def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
+def _pipeline(run: Run, rows: list[dict[str, Any]], emit: Callable[..., None]) -> None:
     engine = run.config.engine
     context = ray.data.DataContext.get_current()
     # A spot drought or one long shard must not fail the job: without this Ray Data gives up after 30 quiet minutes.
@@ -206,12 +236,12 @@ def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of its plans; errors arrive as exceptions
     actors = max(1, min(engine.workers, len(rows)))
+    emit("workers", count=actors)
     labelling = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         Labeler,
         fn_constructor_args=(run,),
         batch_size=1,
-        num_cpus=engine.cpus_per_worker,
-        num_gpus=engine.gpus_per_worker or None,
+        **for_data(engine),
         compute=ray.data.ActorPoolStrategy(
             min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1
         ),
@@ -223,10 +253,11 @@ def _pipeline(run: Run, rows: list[dict[str, Any]]) -> None:
         if isinstance(cause, RaydcError):
             raise cause from None
         raise ClusterError(f"labelling failed: {type(cause).__name__}: {last_words(cause)}") from error
-    failed = [row["error"] for row in labelled if row["error"]]
+    failed = [row for row in labelled if row["error"]]
     if failed:
+        kind = StorageError if any(row["again"] for row in failed) else DataError
         head = f"{len(failed)} of {len(rows)} shards could not be labelled, the others are done"
-        raise DataError(f"{head}. First: {failed[0]}")
+        raise kind(f"{head}. First: {failed[0]['error']}")
 
 
 def label_set(run: Run, dataset: str) -> LabelSet:
@@ -236,7 +267,7 @@ def label_set(run: Run, dataset: str) -> LabelSet:
     classes = record.classes
     shards = len(read(run.dataset(dataset)).images.files)
     folder = receipts(run)
-    found = [folder.read_json(f"{unit(dataset, s)}.json") for s in range(shards)]
+    found = in_threads(folder.read_json, [f"{unit(dataset, s)}.json" for s in range(shards)])
     total = sum(r["count"] for r in found)
     measured = {
         name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in found) / total}

@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from raydc.config import RunConfig
+from raydc.engine.alone import alone, myself
 from raydc.engine.background import repeating
 from raydc.engine.capacity import lacking
 from raydc.engine.cluster import cluster
 from raydc.engine.driver import STAGES, Driver
+from raydc.engine.metrics import Metrics
 from raydc.engine.run import changed_environment, environment, open_run
 from raydc.errors import INTERRUPTED, ClusterError, RaydcError
 from raydc.report.console import show_result
 from raydc.report.events import EventLog
 from raydc.report.live import view_for
 from raydc.report.status import StatusFile
+from raydc.report.units import iso
 
 BEAT_SECONDS = 5.0
 """Between two signs of life; ``raydc status`` takes a driver for dead after a dozen of them."""
@@ -30,16 +34,19 @@ def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
     """Do the given stages of a run (all if None), on a cluster that is joined or started."""
     run = open_run(config)
     view = view_for()
-    log = EventLog(run.folder, [StatusFile(run.folder), view])
+    with view, _terminable():
+        alone(run.folder, lambda text: view({"t": iso(time.time()), "kind": "note", "text": text}))
+    log = EventLog(run.folder, [StatusFile(run.folder), Metrics(), view])
     with view, _ending(log), _terminable():
-        log.emit("run_started", run=config.name, output=run.url, versions=environment())
+        log.emit("run_started", run=config.name, output=run.url, driver=myself(), versions=environment())
         changed = changed_environment(run)
         if changed:
             log.emit("note", text=changed)
         with cluster(), _terminable(), repeating(log.tick, BEAT_SECONDS):
             missing = lacking(config.engine)
             if missing and not os.environ.get("RAY_ADDRESS"):
-                raise ClusterError(f"{missing}. Lower engine.cpus_per_worker or engine.gpus_per_worker")
+                mend = "Lower engine.cpus_per_worker or engine.gpus_per_worker, or change engine.resources or labels"
+                raise ClusterError(f"{missing}. {mend}")
             if missing:
                 log.emit("note", text=f"{missing} now: the run waits until one comes")
             driver = Driver(run, log.emit)

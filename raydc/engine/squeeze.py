@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from torch import distributed
 
 from raydc.config.schema import TeacherConfig
 from raydc.engine.capacity import options
+from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.failures import wait
 from raydc.engine.receipts import done, watched
 from raydc.engine.run import Run
 from raydc.engine.trainers import fit
 from raydc.engine.weights import read_record
+from raydc.sources.base import Source
 from raydc.store.folder import Folder
 from raydc.teachers.teacher import TeacherRecord, adopt, load
 from raydc.teachers.train import keep, train_teacher
@@ -32,11 +35,13 @@ def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[...,
     # Fetched ones first: a wrong URL or class count must not be told after another teacher has been trained.
     for config in sorted(run.config.squeeze.teachers, key=lambda t: t.train is not None):
         if not run.teachers().exists(f"{config.name}.json"):
+            began = time.time()
             if config.train is not None:
                 _train(run, config, source, emit)
             else:
                 fetch(run, run.teachers(), [config], classes, source)
-            emit("unit_done", unit=config.name, seconds=0.0, worker="", image_steps=0)
+            took = {"began": began, "seconds": time.time() - began}
+            emit("unit_done", unit=config.name, worker=config.name, image_steps=0, **took)
 
 
 def describe(run: Run, name: str) -> str:
@@ -83,14 +88,20 @@ def _train(run: Run, config: TeacherConfig, source: list[Any], emit: Callable[..
 
     with watched(progress, done(progress), report):
         loop_config = {"run": run, "teacher": config, "source": source}
-        fit(run, f"teacher-{config.name}", _loop, run.config.squeeze.workers, loop_config)
+        workers = run.config.squeeze.workers  # part of the result: the batch is split over them
+        fit(run, f"teacher-{config.name}", _loop, workers, loop_config, lambda: done(progress), emit)
 
 
 def _loop(config: dict[str, Any]) -> None:
-    """A Ray Train worker: train, checkpoint every few epochs, and let rank 0 commit the teacher."""
-    run, teacher = config["run"], config["teacher"]
+    """A Ray Train worker."""
+    teacher = config["teacher"]
+    with working_on(config["run"], f"teacher {teacher.name}", "squeeze.teachers"):
+        _train_one(config["run"], teacher, ray.get(config["source"][0]))
+
+
+def _train_one(run: Run, teacher: TeacherConfig, source: Source) -> None:
+    """Train, checkpoint every few epochs, and let rank 0 commit the teacher."""
     world, rank = ray.train.get_context().get_world_size(), ray.train.get_context().get_world_rank()
-    source = ray.get(config["source"][0])
     training = train_teacher(
         teacher,
         source,
@@ -99,8 +110,9 @@ def _loop(config: dict[str, Any]) -> None:
         group=distributed.group.WORLD if world > 1 else None,
         state=last_state(),
     )
+    every = teacher.train.checkpoint_every if teacher.train else 1
     for record in training:
-        if record.epoch % teacher.train.checkpoint_every and record.epoch < training.epochs:
+        if record.epoch % every and record.epoch < training.epochs:
             continue
         if rank == 0:
             run.work("squeeze", teacher.name).write_json(f"e{record.epoch:05d}.json", record.model_dump())

@@ -13,7 +13,7 @@ from raydc.engine.pool import Pool
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.engine.synthesizer import Recipe, Synthesizer, Work
-from raydc.errors import ClusterError, DataError
+from raydc.errors import ClusterError, DataError, RaydcError
 from raydc.plan.blocks import GROUPS, Block
 from raydc.sources.base import Source
 from raydc.sources.classes import select
@@ -45,7 +45,7 @@ def check_counts(run: Run, blocks: list[Block], made: Recipe, classes: list[str]
         return
     counts = source.train.counts(len(classes))
     ipc = run.config.synthesize.ipc
-    short = sorted({label for b in blocks for label, _ in b.entries if counts[label] < ipc})
+    short = sorted({label for b in blocks for label in b.classes if counts[label] < ipc})
     if short:
         named = ", ".join(f"'{classes[c]}' has {counts[c]}" for c in short[:5]) + (", ..." if len(short) > 5 else "")
         raise DataError(
@@ -69,20 +69,18 @@ def synthesize(run: Run, blocks: dict[str, list[Block]], source: list[Any], emit
         return
     engine, recipes = run.config.engine, {d: recipe(run, d) for d in blocks}
     # Two methods at a time: a notice of preemption gets in while a block computes.
-    actor = ray.remote(Synthesizer).options(max_restarts=0, max_concurrency=2, **options(engine))
+    actor, held = ray.remote(Synthesizer), {"max_restarts": 0, "max_concurrency": 2}
     pool: Pool[Work] = Pool(
-        lambda: actor.remote(run, recipes, source),
+        lambda avoid: actor.options(**held, **options(engine, avoid)).remote(run, recipes, source),
         engine.workers,
         engine.max_attempts,
         on_done=lambda work, receipt: emit("unit_done", unit=work.id, **receipt),
         emit=emit,
+        speculate=engine.speculate,
     )
     failed = pool.run(todo).failed
     if failed:
         name, cause = next(iter(failed.items()))
-        classes = [c for c, _ in next(w for w in todo if w.id == name).block.entries]
+        said = str(cause) if isinstance(cause, RaydcError) else f"block {name}: {type(cause).__name__}: {cause}"
         kind = DataError if all(isinstance(c, DataError) for c in failed.values()) else ClusterError
-        raise kind(
-            f"{len(failed)} of {len(todo)} blocks failed, the others are done. First: run {run.config.name}, "
-            f"block {name}, classes {classes[:5]}{'...' if len(classes) > 5 else ''}: {type(cause).__name__}: {cause}"
-        )
+        raise kind(f"{len(failed)} of {len(todo)} blocks failed, the others are done. First: {said}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,12 @@ from raydc.condense.initialize import INITIALIZERS
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis, snapshot_steps
 from raydc.config.schema import SynthesizeConfig
+from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.parts import image_name, step_name, write_part
 from raydc.engine.run import Run
 from raydc.engine.weights import teacher
-from raydc.errors import DataError
+from raydc.errors import DataError, StorageError
 from raydc.plan.blocks import Block
 from raydc.sources.base import Source
 from raydc.sources.decode import encode
@@ -60,20 +62,14 @@ class SourceGallery:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.order: dict[int, np.ndarray] = {}
-
-    def _of(self, label: int) -> np.ndarray:
-        if label not in self.order:
-            self.order[label] = self.source.train.of_class(label)
-        return self.order[label]
 
     def count(self, label: int) -> int:
         """The number of training images of a class."""
-        return len(self._of(label))
+        return len(self.source.train.of_class(label))
 
     def image(self, label: int, index: int) -> torch.Tensor:
         """One of them, uint8 ``[3, S, S]``."""
-        pixels = self.source.image(self.source.train, int(self._of(label)[index]))
+        pixels = self.source.image(self.source.train, int(self.source.train.of_class(label)[index]))
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
@@ -100,7 +96,7 @@ class BlockMaker:
         """The block before its first step."""
         if self.teacher is None:
             raise DataError(f"block {block.id} of '{self.recipe.dataset}' needs a teacher to take a step, and has none")
-        labels = torch.tensor([label for label, _ in block.entries], device=self.device)
+        labels = torch.tensor(block.classes, device=self.device)
         key = self.run.key.child("synthesize", self.recipe.dataset, block.id)
         return Synthesis(
             self.recipe.synthesize, self.teacher.module, self.teacher.pick, self.space, self.start(block), labels, key
@@ -118,7 +114,8 @@ class Synthesizer:
         self.block: InFlight | None = None
 
     def hello(self) -> str:
-        """Fetch the real data's index and say which node this actor lives on."""
+        """Open the device, fetch the real data's index, and say which node this actor lives on."""
+        device(self.job.config.engine)  # a broken one is the node's failure, not that of its first block
         self.source = ray.get(self.source_ref[0]) if self.source_ref else None
         return ray.get_runtime_context().get_node_id()
 
@@ -128,11 +125,19 @@ class Synthesizer:
 
     def progress(self) -> float:
         """How much of the block in flight is done, from 0 to 1."""
-        return self.block.progress if self.block else 0.0
+        return self.block.step / max(1, self.block.config.steps) if self.block else 0.0
 
     def run(self, work: Work) -> dict[str, Any] | None:
         """Make a block and commit it; None if it was handed back. Returns a receipt, never pixels."""
-        began = time.time()
+        self.block = None
+        what = f"block {work.block.id} of {work.dataset}"
+        with working_on(self.job, what, "synthesize", self._named(work), self._at):
+            return self._run(work)
+
+    def _run(self, work: Work) -> dict[str, Any] | None:
+        began, markers, name = time.time(), self.job.blocks(work.dataset), f"{work.block.id}.json"
+        if markers.exists(name):  # a worker that was given up, or a copy, came to the end of it
+            return dict(markers.read_json(name)["meta"])
         if work.dataset not in self.makers:
             self.makers[work.dataset] = BlockMaker(self.job, self.recipes[work.dataset], self.source)
         self.block = block = InFlight(self.makers[work.dataset], work.block, self.leaving)
@@ -143,11 +148,20 @@ class Synthesizer:
             "began": began,
             "seconds": time.time() - began,
             "worker": (ray.get_runtime_context().get_actor_id() or "")[:8],
-            "image_steps": made.pop("steps_taken") * len(work.block.entries),
+            "node": ray.get_runtime_context().get_node_id(),
+            "image_steps": made.pop("steps_taken") * len(work.block),
+            "bytes": made["bytes"],
         }
-        self.job.blocks(work.dataset).write_json(f"{work.block.id}.json", {**made, "meta": meta})
+        markers.write_json(name, {**made, "meta": meta})
         block.forget()
         return meta
+
+    def _named(self, work: Work) -> list[str | int]:
+        labels = work.block.classes
+        return [self.source.classes[label] for label in labels] if self.source else list(labels)
+
+    def _at(self) -> str:
+        return f"step {self.block.step} of {self.block.config.steps}" if self.block else ""
 
 
 class InFlight:
@@ -162,7 +176,8 @@ class InFlight:
         self.pictures: dict[int, np.ndarray] = {}
         self.first = 0
         """The step this worker began at."""
-        self.progress = 0.0
+        self.step = 0
+        self.saved = time.monotonic()
 
     def make(self) -> dict[str, Any] | None:
         """Take the block to its end and write its part; returns the marker's content, or None if handed back."""
@@ -181,19 +196,31 @@ class InFlight:
 
     def forget(self) -> None:
         """Remove the checkpoint. Only the marker makes it useless, so it comes first."""
-        self.checkpoints.remove(self.checkpoint)
+        with suppress(StorageError):  # the block is done; a checkpoint that is left lies in nobody's way
+            self.checkpoints.remove(self.checkpoint)
 
     def _observe(self, synthesis: Synthesis) -> bool:
         t, config = synthesis.done, self.config
-        self.progress = t / config.steps
+        self.step = t
         if t in snapshot_steps(config.steps, config.snapshots) and t not in self.pictures:
             self.pictures[t] = synthesis.pixels()[shown(self.block)].numpy()
         going_on = not self.leaving.is_set()
-        if self.first < t < config.steps and (t % config.checkpoint_every == 0 or not going_on):
-            pictures = {f"picture.{step}": torch.from_numpy(p) for step, p in self.pictures.items()}
-            tensors = {k: v.cpu().contiguous() for k, v in {**synthesis.state(), **pictures}.items()}
-            self.checkpoints.write(self.checkpoint, safetensors.torch.save(tensors))
+        if self.first < t < config.steps and (not going_on or self._due(t)):
+            self._save(synthesis)
         return going_on
+
+    def _due(self, step: int) -> bool:
+        """Whether a checkpoint is worth its time: a quick block would write more of them than it loses by a kill."""
+        waited = time.monotonic() - self.saved
+        return step % self.config.checkpoint_every == 0 and waited >= self.maker.run.config.engine.checkpoint_seconds
+
+    def _save(self, synthesis: Synthesis) -> None:
+        """Write a checkpoint. A storage that does not take it costs steps at worst: the block goes on."""
+        pictures = {f"picture.{step}": torch.from_numpy(p) for step, p in self.pictures.items()}
+        tensors = {k: v.cpu().contiguous() for k, v in {**synthesis.state(), **pictures}.items()}
+        with suppress(StorageError):
+            self.checkpoints.hasty().write(self.checkpoint, safetensors.torch.save(tensors))
+        self.saved = time.monotonic()
 
     def _resume(self, synthesis: Synthesis) -> None:
         state = safetensors.torch.load(self.checkpoints.read(self.checkpoint))
@@ -227,4 +254,4 @@ class InFlight:
 
 def shown(block: Block) -> int:
     """Which image of a block is pictured on its way: another class in every block."""
-    return block.number % len(block.entries)
+    return block.number % len(block)

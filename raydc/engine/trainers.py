@@ -6,55 +6,71 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import fsspec
 import pyarrow.fs
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from raydc.engine.capacity import wanted
-from raydc.engine.failures import root_cause
+from raydc.engine.capacity import for_train
+from raydc.engine.failures import last_words, persist, root_cause
 from raydc.engine.run import Run
 from raydc.errors import ClusterError, RaydcError
 
 
-def fit(run: Run, name: str, loop: Callable[[dict[str, Any]], None], workers: int, config: dict[str, Any]) -> None:
-    """Run ``loop(config)`` on a fixed group of workers until it returns on all of them.
+def fit(
+    run: Run,
+    name: str,
+    loop: Callable[[dict[str, Any]], None],
+    workers: int | tuple[int, int],
+    config: dict[str, Any],
+    progress: Callable[[], Any],
+    emit: Callable[..., None],
+) -> None:
+    """Run ``loop(config)`` on a group of workers until it returns on all of them.
 
-    Training of the same name in the same run goes on from its last checkpoint. The number of workers is fixed, never
-    elastic: it decides how a batch is split, and so the result.
+    Training of the same name in the same run goes on from its last checkpoint, which is also how it goes on after a
+    failure of the cluster: as long as there is progress between two failures, they may be any number.
+
+    Args:
+        run: the run.
+        name: of the group.
+        loop: what each worker does.
+        workers: how many; a pair (least, most) where the result does not depend on it, and then nodes may come and go.
+        config: what the loop is given.
+        progress: something that changes whenever the workers commit something.
+        emit: takes events.
 
     Raises:
         RaydcError: what a worker raised about its input.
-        ClusterError: the group failed more often than the run allows.
+        ClusterError: the group failed more often in a row than the run allows.
     """
     # Train's console logger reports every state change of its controller; errors arrive as exceptions.
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    engine = run.config.engine
     path, filesystem = storage(run)
-    trainer = Trainer(
-        loop,
-        train_loop_config=config,
-        scaling_config=ScalingConfig(
-            num_workers=workers,
-            use_gpu=engine.gpus_per_worker > 0,
-            resources_per_worker=wanted(engine),
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=path,
-            storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=engine.max_attempts - 1),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-        ),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        cause = first_cause(error)
-        if isinstance(cause, RaydcError):
-            raise cause from None
-        raise ClusterError(f"training '{name}' failed {engine.max_attempts} times; the last error: {cause}") from error
+
+    def group() -> None:
+        trainer = Trainer(
+            loop,
+            train_loop_config=config,
+            scaling_config=ScalingConfig(num_workers=workers, **for_train(run.config.engine)),  # type: ignore[arg-type]
+            run_config=RunConfig(
+                name=name,
+                storage_path=path,
+                storage_filesystem=filesystem,
+                # Errors come back at once: those about the input are not tried again, and the others by `persist`.
+                failure_config=FailureConfig(max_failures=0),
+                checkpoint_config=CheckpointConfig(num_to_keep=1),
+            ),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            cause = first_cause(error)
+            if isinstance(cause, RaydcError):
+                raise cause from None
+            raise ClusterError(f"training '{name}' failed: {type(cause).__name__}: {last_words(cause)}") from error
+
+    persist(group, progress, run.config.engine.max_attempts, emit, name)
 
 
 class Trainer(TorchTrainer):
@@ -70,7 +86,7 @@ def storage(run: Run) -> tuple[str, pyarrow.fs.FileSystem | None]:
     local = folder.local()
     if local is not None:
         return str(local), None
-    fs, path = fsspec.core.url_to_fs(folder.url)
+    fs, path = folder.filesystem()
     return path, pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs))
 
 

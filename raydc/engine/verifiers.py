@@ -115,7 +115,7 @@ def _stored(run: Run, blocks: list[Block], device: torch.device) -> Batches:
 
 
 def _batches(block: Block, images: Sequence[np.ndarray], device: torch.device) -> Batches:
-    labels = torch.tensor([label for label, _ in block.entries])
+    labels = torch.tensor(block.classes)
     for first in range(0, len(images), BATCH):
         pixels = torch.from_numpy(np.stack(images[first : first + BATCH])).permute(0, 3, 1, 2).to(device)
         yield pixels.float() / 255.0, labels[first : first + BATCH].to(device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,10 +127,7 @@ def load(record: TeacherRecord, path: Path, device: torch.device | str = "cpu") 
     Raises:
         DataError: missing or damaged file.
     """
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"weights of teacher '{record.name}' cannot be read at {path}: {error.strerror}") from None
+    found = Folder(path.parent).digest(path.name).sha256
     if found != record.sha256:
         raise DataError(
             f"weights of teacher '{record.name}' at {path} have SHA-256 {found[:12]}..., expected "
