@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from raydc.report.data import ClassRow, Curve, Evolution, ReportData, TeacherNot
 from raydc.report.events import read_events
 from raydc.report.timings import stage_seconds, worker_lanes
 from raydc.sources.base import Source
+from raydc.sources.places import in_threads
 from raydc.store import manifest as manifests
 
 CLASSES = 20
@@ -34,7 +36,7 @@ def showcase(run: Run, classes: Sequence[str], source: Source | None, blocks: li
     config = run.config
     product = run.dataset("condensed")
     manifest = manifests.read(product)
-    markers = [read_marker(run, "condensed", b.id) for b in spread(blocks, BLOCKS)]
+    markers = in_threads(lambda block: read_marker(run, "condensed", block.id), spread(blocks, BLOCKS))
     results = list(_results(run))
     events = read_events(run.folder)
     env = run.folder.read_json("env.json")
@@ -51,7 +53,7 @@ def showcase(run: Run, classes: Sequence[str], source: Source | None, blocks: li
             "images": sum(f.bytes for f in manifest.images.files),
             "labels": sum(f.bytes for s in manifest.label_sets.values() for f in s.files),
         },
-        classes=len({label for b in blocks for label, _ in b.entries}),
+        classes=len(set().union(*(b.classes for b in blocks))),
         ipc=config.synthesize.ipc,
         image_size=config.data.image_size,
         class_rows=_class_rows(run, classes, source, blocks),
@@ -75,21 +77,27 @@ def spread(items: Sequence[Any], count: int) -> list[Any]:
 
 
 def _class_rows(run: Run, classes: Sequence[str], source: Source | None, blocks: list[Block]) -> list[ClassRow]:
-    shown = spread(sorted({label for b in blocks for label, _ in b.entries}), CLASSES)
+    shown = spread(sorted(set().union(*(b.classes for b in blocks))), CLASSES)
     found: dict[int, list[np.ndarray]] = defaultdict(list)
-    for block in blocks:
-        wanted = [n for n, (label, index) in enumerate(block.entries) if label in shown and index < PICTURES]
-        if wanted:
-            names = [image_name(n, run.config.pack.format) for n in wanted]
-            pictures = read_members(run, "condensed", read_marker(run, "condensed", block.id), names)
-            for n, picture in zip(wanted, pictures, strict=True):
-                found[block.entries[n][0]].append(picture)
+    for of_block in in_threads(partial(_pictures, run, frozenset(shown)), blocks):
+        for label, picture in of_block:
+            found[label].append(picture)
     rows = []
     for c in shown:
         real = source.train.of_class(c)[:PICTURES].tolist() if source is not None else []
         pictures = [source.image(source.train, i) for i in real] if source is not None else []
         rows.append(ClassRow(classes[c], found[c], pictures))
     return rows
+
+
+def _pictures(run: Run, shown: frozenset[int], block: Block) -> list[tuple[int, np.ndarray]]:
+    """The images of a block that are shown, each with its class; a block without one is not opened."""
+    wanted = {n: label for n, (label, index) in enumerate(block.entries) if label in shown and index < PICTURES}
+    if not wanted:
+        return []
+    names = [image_name(n, run.config.pack.format) for n in wanted]
+    pictures = read_members(run, "condensed", read_marker(run, "condensed", block.id), names)
+    return list(zip(wanted.values(), pictures, strict=True))
 
 
 def _evolution(run: Run, marker: dict[str, Any], classes: Sequence[str]) -> Evolution:

@@ -8,11 +8,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Block:
-    """Images that share batch statistics, in order; ``entries`` are (class, index of the image in its class)."""
+    """Images that share batch statistics, in order: of each its class, and its index within that class.
+
+    Blocks of one list share these tuples wherever they are equal, so a list of blocks grows with their number and not
+    with that of the images.
+    """
 
     id: str
     number: int
-    entries: tuple[tuple[int, int], ...]
+    classes: tuple[int, ...]
+    indices: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Images."""
+        return len(self.classes)
+
+    @property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        """The images as (class, index within the class); made anew at every call."""
+        return tuple(zip(self.classes, self.indices, strict=True))
 
 
 def across_classes(classes: Sequence[int], ipc: int, size: int) -> list[Block]:
@@ -21,11 +35,13 @@ def across_classes(classes: Sequence[int], ipc: int, size: int) -> list[Block]:
     For each image index one pass over the classes in order, cut every ``size`` classes; the last block of a pass may be
     shorter (SRe2L ``recover/data_synthesis.py``: 100 consecutive classes a batch, passes independent).
     """
+    groups = [tuple(classes[begin : begin + size]) for begin in range(0, len(classes), size)]
     blocks: list[Block] = []
     for index in range(ipc):
-        for begin in range(0, len(classes), size):
-            entries = tuple((c, index) for c in classes[begin : begin + size])
-            blocks.append(Block(f"i{index:05d}-c{begin:06d}", len(blocks), entries))
+        whole = (index,) * size
+        for n, group in enumerate(groups):
+            indices = whole if len(group) == size else whole[: len(group)]
+            blocks.append(Block(f"i{index:05d}-c{n * size:06d}", len(blocks), group, indices))
     return blocks
 
 

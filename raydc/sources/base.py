@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from raydc.config.schema import DataConfig
 from raydc.errors import DataError
 from raydc.keys import Key
-from raydc.sources import digits, folders, webdataset
+from raydc.sources import digits, folders, generated, webdataset
 from raydc.sources.classes import class_list, few, select
 from raydc.sources.decode import decode_resized
 from raydc.sources.holdout import hold_out
@@ -36,7 +36,7 @@ class Source:
     """Whether ``validation`` was taken from the training images."""
 
     def raw(self, split: Split, i: int) -> bytes:
-        """Return image ``i`` of a split as it is stored (the built-in digits: as PNG).
+        """Return image ``i`` of a split as it is stored (digits and generated images: as PNG).
 
         Raises:
             DataError: missing or shortened file, or an unreachable store; names the file or shard and member.
@@ -44,6 +44,8 @@ class Source:
         url, offset, size = split.files[int(split.file[i])], int(split.offset[i]), int(split.size[i])
         if self.config.use == "digits":
             return digits.png(offset)
+        if self.config.use == "generated":
+            return generated.png(offset, self.config.image_size)
         return read_place(url, offset, size)
 
     def image(self, split: Split, i: int) -> np.ndarray:
@@ -56,7 +58,7 @@ class Source:
         try:
             return decode_resized(data, self.name(split, i), config.image_size, config.resize, config.crop_fraction)
         except DataError as error:
-            if split.size[i] == WHOLE or config.use == "digits":
+            if split.size[i] == WHOLE or config.use in ("digits", "generated"):
                 raise
             member = member_name(split.files[int(split.file[i])], int(split.offset[i]))
             raise DataError(f"member '{member}' of shard {error}") from error
@@ -103,6 +105,15 @@ def _hash_files(digest: Any, split: Split) -> None:
     digest.update(np.ascontiguousarray(position, dtype="<i8").tobytes())
 
 
+FIND: dict[str, Callable[[DataConfig], tuple[tuple[str, ...], Split, Split | None]]] = {
+    "folders": folders.find,
+    "webdataset": webdataset.find,
+    "digits": digits.find,
+    "generated": generated.find,
+}
+"""How each kind of data set is found: its classes, its training images, and its validation images if it has some."""
+
+
 def open_source(config: DataConfig, key: Key) -> Source:
     """Find the classes and the images of a data set; no image is read.
 
@@ -118,8 +129,7 @@ def open_source(config: DataConfig, key: Key) -> Source:
         classes = class_list(config.classes)
         chosen = select(config.subset, classes, "data.subset")
         return Source(config, tuple(classes[c] for c in chosen), empty_split(), empty_split(), held_out=False)
-    find = {"folders": folders.find, "webdataset": webdataset.find, "digits": digits.find}[config.use]
-    classes, train, validation = find(config)
+    classes, train, validation = FIND[config.use](config)
     _check(classes, train, "train", config.train)
     held_out = validation is None
     if validation is None:

@@ -15,13 +15,13 @@ import numpy as np
 
 from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
-from raydc.labels.codecs import CODECS
 from raydc.labels.views import CUTMIX, NO_PARTNER, column
+from raydc.sources.label_sets import StoredLabels
 from raydc.sources.lru import ByteCache
-from raydc.sources.shard import ImageShard, LabelBlock, read_label_block
+from raydc.sources.shard import ImageShard
 from raydc.store import manifest as manifests
 from raydc.store.folder import Folder
-from raydc.store.manifest import LabelFile
+from raydc.store.patience import READING_S
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,7 @@ LABEL_SHARE = 8
 @dataclass(frozen=True)
 class Batch:
     """Rows of a data set. Without a label set, ``records`` and ``logits`` are None: the caller draws its own views.
+    ``logits`` are None also where they were not asked for.
 
     The ``partner`` fields are the images that CutMix pastes in, aligned with the rows; None if no record mixes. The
     partner of an unmixed row is the row itself.
@@ -57,7 +58,8 @@ class CondensedDataset:
     """A published data set, opened for reading.
 
     Args:
-        url: root of the data set, any fsspec URL or path.
+        url: root of the data set, any fsspec URL or path, or its folder: the manifest is read with that one's patience
+            (a URL has none, so a wrong one is told at once), the shards with ``patience.READING_S`` at the least.
         labels: name of the label set; None takes the first one, if there is any.
         cache_bytes: bound of the encoded and decoded images kept in memory; at least one shard is.
         check: hash every image shard when it is first read.
@@ -66,22 +68,26 @@ class CondensedDataset:
         DataError: not a data set, of a newer format, or the label set cannot be replayed.
     """
 
-    def __init__(self, url: str, labels: str | None = None, cache_bytes: int = 2 << 30, check: bool = True) -> None:
-        self.folder = Folder(url)
-        self.manifest = manifests.read(self.folder)
+    def __init__(
+        self, url: str | Folder, labels: str | None = None, cache_bytes: int = 2 << 30, check: bool = True
+    ) -> None:
+        first = url if isinstance(url, Folder) else Folder(url)
+        self.manifest = manifests.read(first)
+        self.folder = Folder(first.url, max(first.patience, READING_S))
         self.classes = manifests.read_classes(self.folder, self.manifest)
         self.dataset_id = self.manifest.dataset_id
         self.image_size = self.manifest.images.size[0]
         self.label_set = labels if labels is not None else next(iter(self.manifest.label_sets), None)
-        self._labels = manifests.open_label_set(self.manifest, self.label_set) if self.label_set is not None else None
-        self.views = self._labels.views if self._labels else 0
+        self._labels = (
+            StoredLabels(self.folder, self.manifest, self.label_set, cache_bytes // LABEL_SHARE)
+            if self.label_set is not None
+            else None
+        )
+        self.views = self._labels.labels.views if self._labels else 0
         self._files = self.manifest.images.files
         self._starts = np.cumsum([0, *(f.samples for f in self._files)])
         if self._starts[-1] != self.manifest.images.count:
             raise DataError(f"shards hold {self._starts[-1]} images, the manifest states {self.manifest.images.count}")
-        self._label_files = {
-            (f.images, view): f for f in (self._labels.files if self._labels else []) for view in range(*f.views)
-        }
         self._cache_bytes, self._check = cache_bytes, check
         self._forget()
 
@@ -93,7 +99,7 @@ class CondensedDataset:
         return self.at(i, 0)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_images", "_blocks", "_hashed", "_sized")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_images", "_hashed")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -114,11 +120,18 @@ class CondensedDataset:
         image, label = images.images(rows)[0], int(images.labels[rows[0]])
         if self._labels is None:
             return image, label, None, None
-        block = self._block(shard, view)
-        return image, label, block.records[rows[0]], self._decode(block.rows[rows])[0]
+        block = self._labels.block(self._files[shard], view)
+        return image, label, block.records[rows[0]], self._labels.decode(block.rows[rows])[0]
 
     def batches(
-        self, epoch: int, batch: int, seed: int = 0, rank: int = 0, world: int = 1, shuffle: bool = True
+        self,
+        epoch: int,
+        batch: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        shuffle: bool = True,
+        logits: bool = True,
     ) -> Iterator[Batch]:
         """One epoch. Global batches are the same whatever ``world`` is; rank r gets rows ``r::world`` of each.
 
@@ -129,6 +142,7 @@ class CondensedDataset:
             rank: of this worker.
             world: number of workers.
             shuffle: False for the stored order.
+            logits: False to leave them where they lie; the views stay those of the label set.
 
         Raises:
             ConfigError: a global batch, or the last one, has fewer rows than there are workers.
@@ -139,7 +153,8 @@ class CondensedDataset:
                 f"rank {rank} of {world} workers, batch {batch}, last batch {last} of {len(self)} rows: every worker "
                 "needs a row of every batch. Choose another batch or fewer workers"
             )
-        return self._epoch(epoch, batch, Key((seed, "batches", epoch)) if shuffle else None, rank, world)
+        order = self._order(batch, Key((seed, "batches", epoch)) if shuffle else None)
+        return (self._gather(s[rank::world], rows[rank::world], epoch, logits) for s, rows in order)
 
     def loader(
         self, epoch: int, batch: int, seed: int = 0, rank: int = 0, world: int = 1
@@ -157,50 +172,61 @@ class CondensedDataset:
 
         if self._labels is None:
             raise DataError(f"{self.folder} has no label set. Run 'raydc relabel', or draw views for batches()")
-        if self._labels.aug.sampler not in (None, SAMPLER):
-            raise DataError(f"labelled with sampler '{self._labels.aug.sampler}', known is '{SAMPLER}'. Update raydc")
-        size = self._labels.aug.size or self.image_size
+        aug = self._labels.labels.aug
+        if aug.sampler not in (None, SAMPLER):
+            raise DataError(f"labelled with sampler '{aug.sampler}', known is '{SAMPLER}'. Update raydc")
+        size = aug.size or self.image_size
         return (_rendered(b, size) for b in self.batches(epoch, batch, seed, rank, world))
 
     def _forget(self) -> None:
         self._images: ByteCache[ImageShard] = ByteCache(self._cache_bytes)
-        self._blocks: ByteCache[LabelBlock] = ByteCache(self._cache_bytes // LABEL_SHARE)
         self._hashed: set[int] = set()
-        self._sized: set[str] = set()
 
-    def _epoch(self, epoch: int, batch: int, key: Key | None, rank: int, world: int) -> Iterator[Batch]:
+    def _order(self, batch: int, key: Key | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The global batches of an epoch: of each image its shard and its row, int64 ``[B]`` both.
+
+        Shard after shard: what is held is a shard's order and a batch, however large the data set is.
+        """
         count = len(self._files)
-        order = key.child("shards").permutation(count) if key else np.arange(count)
-        parts = [np.arange(f.samples) if key is None else key.child(s).permutation(f.samples)
-                 for s, f in enumerate(self._files)]  # fmt: skip
-        shards = np.concatenate([np.full(len(parts[s]), s) for s in order] or [order])
-        rows = np.concatenate([parts[s] for s in order] or [order])
-        for start in range(0, len(rows), batch):
-            mine = slice(start + rank, min(start + batch, len(rows)), world)
-            yield self._gather(shards[mine], rows[mine], epoch)
+        shards = rows = np.zeros(0, np.int64)
+        for s in (key.child("shards").permutation(count) if key else np.arange(count)).tolist():
+            samples = self._files[s].samples
+            part = key.child(s).permutation(samples) if key else np.arange(samples)
+            shards, rows = np.concatenate([shards, np.full(samples, s)]), np.concatenate([rows, part])
+            whole = len(rows) - len(rows) % batch
+            for start in range(0, whole, batch):
+                yield shards[start : start + batch], rows[start : start + batch]
+            shards, rows = shards[whole:], rows[whole:]
+        if len(rows):
+            yield shards, rows
 
-    def _gather(self, shards: np.ndarray, rows: np.ndarray, epoch: int) -> Batch:
+    def _gather(self, shards: np.ndarray, rows: np.ndarray, epoch: int, logits: bool) -> Batch:
         """Collect rows of several shards into one batch."""
-        pieces: list[dict[str, np.ndarray]] = []
         borders = np.flatnonzero(np.diff(shards)) + 1
-        for s, part in zip(shards[[0, *borders]], np.split(rows, borders), strict=True):
-            pieces.append(self._piece(int(s), part, epoch))
-        whole = {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]}
-        if "records" in whole and not (column(whole["records"], "op") == CUTMIX).any():
-            whole = {k: v for k, v in whole.items() if not k.startswith("partner")}
-        return Batch(**whole)
-
-    def _piece(self, s: int, rows: np.ndarray, epoch: int) -> dict[str, np.ndarray]:
-        shard = self._shard(s)
-        piece = {"index": self._starts[s] + rows, "images": shard.images(rows), "labels": shard.labels[rows]}
+        parts = list(zip(shards[[0, *borders]].tolist(), np.split(rows, borders), strict=True))
+        pieces = [self._piece(s, part) for s, part in parts]
         if self._labels is not None:
-            block = self._block(s, (epoch + s) % self.views)
-            records = block.records[rows]
-            named = column(records, "partner").astype(np.int64)
-            partners = np.where((column(records, "op") == CUTMIX) & (named != NO_PARTNER), named, rows)
-            piece |= {"records": records, "logits": self._decode(block.rows[rows]), "partners": shard.images(partners),
-                      "partner_records": block.records[partners], "partner_labels": shard.labels[partners]}  # fmt: skip
-        return piece
+            looks = [self._labels.read(self._files[s], (epoch + s) % self.views, logits) for s, _ in parts]
+            mixed = any((column(r[part], "op") == CUTMIX).any() for (r, _), (_, part) in zip(looks, parts, strict=True))
+            for piece, (records, encoded), (s, part) in zip(pieces, looks, parts, strict=True):
+                piece["records"] = records[part]
+                if mixed:
+                    piece |= self._partners(s, part, records)
+                if encoded is not None:
+                    piece["logits"] = self._labels.decode(encoded[part])
+        return Batch(**{name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]})
+
+    def _piece(self, s: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+        shard = self._shard(s)
+        return {"index": self._starts[s] + rows, "images": shard.images(rows), "labels": shard.labels[rows]}
+
+    def _partners(self, s: int, rows: np.ndarray, records: np.ndarray) -> dict[str, np.ndarray]:
+        """What CutMix pastes into these rows, given the records of the whole shard."""
+        shard, named = self._shard(s), column(records[rows], "partner").astype(np.int64)
+        is_mixed = (column(records[rows], "op") == CUTMIX) & (named != NO_PARTNER)
+        partners = np.where(is_mixed, named, rows)
+        return {"partners": shard.images(partners), "partner_records": records[partners],
+                "partner_labels": shard.labels[partners]}  # fmt: skip
 
     def _shard(self, s: int) -> ImageShard:
         def load() -> tuple[ImageShard, int]:
@@ -209,37 +235,6 @@ class CondensedDataset:
             return shard, shard.nbytes
 
         return self._images.get(s, load)
-
-    def _block(self, s: int, view: int) -> LabelBlock:
-        def load() -> tuple[LabelBlock, int]:
-            labels, images = self._labels, self._files[s]
-            if labels is None:
-                raise DataError(f"{self.folder} was opened without a label set")
-            file = self._label_files[images.path, view]
-            self._check_size(file)
-            block = read_label_block(
-                self.folder, file, view, images.samples, labels.row_bytes, self.manifest.images.size
-            )
-            return block, block.nbytes
-
-        return self._blocks.get((s, view), load)
-
-    def _check_size(self, file: LabelFile) -> None:
-        """Refuse a label file that was cut or replaced. Its hash would need the whole file; ``verify`` takes it."""
-        if file.path in self._sized:
-            return
-        found = self.folder.size(file.path)
-        if found != file.bytes:
-            raise DataError(
-                f"{self.folder}: {file.path} has {found} bytes, its manifest says {file.bytes}. Restore it; "
-                "`raydc verify` finds all that is wrong"
-            )
-        self._sized.add(file.path)
-
-    def _decode(self, rows: np.ndarray) -> np.ndarray:
-        if self._labels is None:
-            raise DataError(f"{self.folder} was opened without a label set")
-        return CODECS[self._labels.codec.use].decode(rows, len(self.classes))
 
 
 def _rendered(batch: Batch, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -30,8 +30,8 @@ class StudentData(Protocol):
     def __len__(self) -> int:
         """Images."""
 
-    def batches(self, epoch: int, batch: int, seed: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, the short last one kept."""
+    def batches(self, epoch: int, batch: int, seed: int = 0, *, logits: bool = True) -> Iterator[Batch]:
+        """The batches of an epoch, the short last one kept; stored logits only where they are asked for."""
 
 
 class RealImages:
@@ -43,7 +43,7 @@ class RealImages:
     def __len__(self) -> int:
         return len(self._images)
 
-    def batches(self, epoch: int, batch: int, seed: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, batch: int, seed: int = 0, *, logits: bool = True) -> Iterator[Batch]:
         """Yield the batches of an epoch in a keyed order; records and logits are None."""
         for rows in global_batches(Key((seed, "real", "epoch", epoch)), len(self), batch):
             pixels = self._images.take(rows).permute(0, 2, 3, 1).numpy()
@@ -110,8 +110,8 @@ class StudentFeed:
         """Every batch from a step on, without end: pass after pass over the data."""
         passes, first = divmod(step, steps_per_epoch(len(self._data), self._batch))
         for number in itertools.count(passes):
-            batches = without_single(self._data.batches(number, self._batch, seed=self._seed))
-            for i, batch in enumerate(itertools.islice(batches, first, None), start=first):
+            batches = self._data.batches(number, self._batch, seed=self._seed, logits=self._labels == "soft")
+            for i, batch in enumerate(itertools.islice(without_single(batches), first, None), start=first):
                 yield self._share(self._viewed(batch, self._key.child("epoch", number, "batch", i)))
             first = 0
 

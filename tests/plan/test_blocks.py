@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 
 import pytest
@@ -19,7 +20,7 @@ def test_no_image_is_lost_and_none_comes_twice(group: str, classes: list[int], i
     blocks = GROUPS[group](classes, ipc, size)
     count = Counter(entry for block in blocks for entry in block.entries)
     assert count == {(c, i): 1 for c in classes for i in range(ipc)}
-    assert all(0 < len(block.entries) <= size for block in blocks)
+    assert all(0 < len(block.entries) == len(block) <= size for block in blocks)
 
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
@@ -55,3 +56,9 @@ def test_the_published_composition() -> None:
     assert [len(b.entries) for b in blocks[:105]] == [100] * 104 + [50]
     assert blocks[105].entries[0] == (0, 1) and blocks[105].id == "i00001-c000000"
     assert len(across_classes(range(1_000), 50, 100)) == 500
+
+
+def test_a_list_of_blocks_grows_with_blocks_and_not_with_images() -> None:
+    blocks = across_classes(range(10_450), 20, 100)
+    assert len({id(b.classes) for b in blocks}) == 105 and len({id(b.indices) for b in blocks}) <= 40
+    assert max(len(pickle.dumps(b)) for b in blocks) < 1_000

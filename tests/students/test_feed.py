@@ -15,6 +15,7 @@ from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.labels.views import column
 from raydc.sources.condensed import Batch, CondensedDataset
+from raydc.store.folder import Folder
 from raydc.students.feed import StudentFeed, steps_per_epoch, without_single
 
 SIDE = 16
@@ -71,6 +72,16 @@ def test_hard_targets_see_the_same_views_and_mix_both_classes(toy: Toy) -> None:
         assert hard.target.labels.tolist() == batch.labels.tolist()
         assert hard.target.partners.tolist() == batch.partner_labels.tolist()
         assert np.allclose(hard.target.kept, column(batch.records, "lam") / 65535)
+
+
+def test_hard_targets_read_no_logits(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, read = CondensedDataset(toy.folder.url), []
+    ranges = Folder.ranges
+    monkeypatch.setattr(Folder, "ranges", lambda *a: read.extend(s for _, s in a[2]) or ranges(*a))
+    list(feed(data, "hard")(1))
+    assert read and max(read) <= 128 + max(toy.shards) * 24
+    with pytest.raises(DataError, match="no soft labels"):
+        feed(data, "soft")._share(next(data.batches(0, 6, logits=False)))
 
 
 def test_views_are_drawn_where_none_are_stored(bare: CondensedDataset) -> None:
