@@ -97,17 +97,32 @@ def show(config: Config, set_: Set = None) -> None:
 def plan(
     config: Config,
     set_: Set = None,
-    gpus: Annotated[int, typer.Option(min=1, help="Devices at work.")] = 1,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Devices at work.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="Image-steps a second of one device.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Price of a device-hour.")] = None,
+    fleet: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COUNT:RATE[:PRICE]", help="Devices of one kind; repeat it for several kinds."),
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure a few steps of everything on this machine, and predict.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Count blocks, operations, bytes, hours and money before anything is spent."""
-    from raydc.engine.inspection import plan_of
-    from raydc.report.console import print_mapping
+    from raydc.engine.inspection import planned
+    from raydc.plan.fleet import stated
+    from raydc.report.planned import show_plan
 
-    found = plan_of(_config(config, set_), gpus, rate, price)
-    print_mapping(found, as_json)
+    found, measured = _config(config, set_), None
+    stated(fleet or [], gpus, rate, price)  # a slip of the pen must not be told after a minute of measuring
+    if calibrate:
+        from raydc.engine.calibrate import calibrate as measure
+
+        typer.echo("measuring a few steps of everything here; nothing is fetched or kept", err=True)
+        measured = measure(found)
+    made = planned(found, stated(fleet or [], gpus, rate, price, measured.devices if measured else None), measured)
+    show_plan(made, measured, as_json)
 
 
 @app.command()
@@ -119,6 +134,16 @@ def status(run: Annotated[str, typer.Argument(help="The folder of a run.")], as_
 
     found = read_status(Folder(run))
     typer.echo(json.dumps(found.as_json(), indent=1) if as_json else "\n".join(describe(found)))
+
+
+@app.command()
+def trace(run: Annotated[str, typer.Argument(help="The folder of a run.")]) -> None:
+    """Print who worked when as JSON that chrome://tracing and ui.perfetto.dev open."""
+    from raydc.engine.run import read_run
+    from raydc.report.events import read_events
+    from raydc.report.timings import chrome_trace
+
+    typer.echo(json.dumps(chrome_trace(read_events(read_run(run).folder))))
 
 
 @app.command()

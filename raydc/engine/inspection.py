@@ -16,10 +16,16 @@ from raydc.condense.taps import batch_norms
 from raydc.config import RunConfig, differences
 from raydc.config.schema import TeacherConfig
 from raydc.errors import ConfigError, nearest
+from raydc.keys import Key
 from raydc.labels.codecs import CODECS
 from raydc.plan.cost import cost
+from raydc.plan.fleet import Fleet, Kind
+from raydc.plan.forecast import Measured, Student, forecast, measures
+from raydc.plan.items import Networks, Plan, items
 from raydc.sources import digits
+from raydc.sources.base import open_source
 from raydc.sources.classes import class_list, select
+from raydc.students.protocol import student_jobs
 from raydc.teachers.flops import forward_flop
 from raydc.teachers.networks import check, skeleton
 from raydc.teachers.small import SMALL
@@ -95,14 +101,53 @@ def label_space(config: RunConfig) -> list[str]:
     return [classes[c] for c in select(config.data.subset, classes, "data.subset")]
 
 
-def plan_of(config: RunConfig, gpus: int, rate: float | None, price: float | None) -> dict[str, Any]:
-    """The arithmetic of a run as plain values."""
+def planned(config: RunConfig, fleet: Fleet, found: Measured | None = None) -> Plan:
+    """The arithmetic of a run, number by number.
+
+    Args:
+        config: the run.
+        fleet: the devices at work, with what is known of their rates and prices.
+        found: what a calibration has measured, to predict from.
+    """
     classes = label_space(config)
+    picked = len(select(config.synthesize.classes, classes, "synthesize.classes"))
+    networks = networks_of(config, len(classes))
+    counted = cost(config, picked, len(classes), networks.forward_flop, fleet)
+    listed = items(config, counted, networks, len(classes), fleet)
+    if found is None:
+        return Plan(counted, listed)
+    students = [Student(job.student.name, job.data, job.labels) for job in student_jobs(config.evaluate)]
+    return Plan(counted, [*listed, *measures(found), *forecast(config, counted, students, found)])
+
+
+def plan_of(config: RunConfig, gpus: int, rate: float | None, price: float | None) -> dict[str, Any]:
+    """The arithmetic of a run on equal devices, as plain values."""
+    return planned(config, Fleet((Kind(gpus, rate, price),))).as_dict()
+
+
+def networks_of(config: RunConfig, classes: int) -> Networks:
+    """What the networks of a run take, counted on the meta device."""
+    side = config.data.image_size
     name = config.synthesize.teacher or config.squeeze.teachers[0].name
     arch = next(t.arch for t in config.squeeze.teachers if t.name == name)
-    flop = forward_flop(arch, len(classes), config.data.image_size)
-    picked = len(select(config.synthesize.classes, classes, "synthesize.classes"))
-    return cost(config, picked, len(classes), flop, gpus, rate, price).as_dict()
+    network = skeleton(arch, classes, side)
+    trained = [t for t in config.squeeze.teachers if t.train is not None]
+    return Networks(
+        teacher=name,
+        forward_flop=forward_flop(arch, classes, side),
+        norm_channels=sum(layer.num_features for _, layer in batch_norms(network)),
+        weights=sum(p.numel() for p in network.parameters()),
+        trained={t.name: forward_flop(t.arch, classes, side) for t in trained},
+        students={s.name: forward_flop(s.arch, classes, side) for s in config.evaluate.students},
+        train_images=_known_images(config),
+    )
+
+
+def _known_images(config: RunConfig) -> int | None:
+    """Training images of data sets that need no files to be counted."""
+    if config.data.use not in ("digits", "generated"):
+        return None
+    return len(open_source(config.data, Key((config.seed, "holdout"))).train)
 
 
 def listing(what: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from raydc.config.schema import RunConfig
 from raydc.plan.blocks import GROUPS
+from raydc.plan.fleet import Fleet
 
 RECORD_BYTES = 24
 """One view record (``labels/views.py``)."""
@@ -18,10 +19,12 @@ IMAGE_BYTES_PER_PIXEL = {"png": 2.4, "jpg": 1.4}
 
 @dataclass(frozen=True)
 class Cost:
-    """The arithmetic of a run; every field is a total."""
+    """The arithmetic of a run; every field is a total, of the product alone where ``sets`` says there are more."""
 
     classes: int
     images: int
+    groups: int
+    """Blocks of one pass over the classes."""
     blocks: int
     image_steps: int
     synthesis_flop: float | None
@@ -30,8 +33,11 @@ class Cost:
     image_bytes: int
     label_bytes: int
     label_shards: int
+    sets: int
+    """Data sets that are made alike: the product, and the random control where it is asked for."""
     students: int
     synthesis_hours: float | None
+    tail_hours: float | None
     price: float | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -39,15 +45,7 @@ class Cost:
         return asdict(self)
 
 
-def cost(
-    run: RunConfig,
-    classes: int,
-    outputs: int,
-    forward_flop: float | None,
-    gpus: int,
-    rate: float | None,
-    price: float | None,
-) -> Cost:
+def cost(run: RunConfig, classes: int, outputs: int, forward_flop: float | None, fleet: Fleet) -> Cost:
     """Count a run.
 
     Args:
@@ -55,32 +53,41 @@ def cost(
         classes: how many classes are synthesized.
         outputs: size of the label space, the width of a soft label.
         forward_flop: operations of the teacher's forward pass on one image (1 multiply-add = 2), if known.
-        gpus: devices at work.
-        rate: image-steps a second of one device, measured or stated; None leaves hours and price open.
-        price: money for one device-hour.
+        fleet: devices at work; without their rates hours and price stay open.
     """
-    synth, size = run.synthesize, run.data.image_size
-    blocks = len(GROUPS[synth.blocks.group](range(classes), synth.ipc, synth.blocks.size))
+    synth, judged = run.synthesize, run.evaluate
+    blocks = GROUPS[synth.blocks.group](range(classes), synth.ipc, synth.blocks.size)
     images = classes * synth.ipc
     image_steps = images * synth.steps
     views = run.relabel.views if run.relabel else 0
-    per_class, per_row = LABEL_BYTES[run.relabel.codec] if run.relabel else (0, 0)
-    label_bytes = images * views * (RECORD_BYTES + per_class * outputs + per_row) if views else 0
-    hours = image_steps / rate / gpus / 3600 if rate else None
-    judged = run.evaluate
+    hours = fleet.hours(image_steps)
     return Cost(
         classes=classes,
         images=images,
-        blocks=blocks,
+        groups=len(blocks) // synth.ipc,
+        blocks=len(blocks),
         image_steps=image_steps,
         # Forward and the gradient of the input; weights are frozen, so their gradient is not computed.
         synthesis_flop=2 * forward_flop * image_steps if forward_flop else None,
         labels=images * views,
         label_flop=forward_flop * images * views if forward_flop else None,
-        image_bytes=round(images * size * size * IMAGE_BYTES_PER_PIXEL[run.pack.format]),
-        label_bytes=label_bytes,
+        image_bytes=image_bytes(run, images, run.pack.format),
+        label_bytes=images * views * row_bytes(run.relabel.codec, outputs) if run.relabel else 0,
         label_shards=-(-images // run.pack.shard_size) if views else 0,
+        sets=2 if judged.students and "random" in judged.data else 1,
         students=len(judged.students) * len(judged.seeds) * len(judged.data) * len(judged.labels),
         synthesis_hours=hours,
-        price=hours * gpus * price if hours is not None and price is not None else None,
+        tail_hours=fleet.tail_hours(max(map(len, blocks)) * synth.steps) if blocks else None,
+        price=hours * fleet.hourly if hours is not None and fleet.hourly is not None else None,
     )
+
+
+def row_bytes(codec: str, outputs: int) -> int:
+    """Bytes of one label of one view, its record included."""
+    per_class, per_row = LABEL_BYTES[codec]
+    return RECORD_BYTES + per_class * outputs + per_row
+
+
+def image_bytes(run: RunConfig, images: int, format: str) -> int:
+    """Bytes of so many encoded images."""
+    return round(images * run.data.image_size**2 * IMAGE_BYTES_PER_PIXEL[format])

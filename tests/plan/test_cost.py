@@ -12,6 +12,7 @@ from raydc.config.schema import RunConfig
 from raydc.labels.codecs import CODECS
 from raydc.labels.views import COLUMNS
 from raydc.plan.cost import LABEL_BYTES, RECORD_BYTES, Cost, cost
+from raydc.plan.fleet import Fleet, Kind
 
 RN18 = 2 * 1.814e9
 RN18_21K = 2 * 1.819e9
@@ -35,13 +36,14 @@ def run(ipc: int, steps: int, **sections: Any) -> RunConfig:
 
 
 def price(config: RunConfig, classes: int, gpus: int = 1, rate: float | None = None, euro: float | None = None) -> Cost:
-    return cost(config, classes, classes, RN18_21K if classes > 5_000 else RN18, gpus, rate, euro)
+    fleet = Fleet((Kind(gpus, rate, euro),))
+    return cost(config, classes, classes, RN18_21K if classes > 5_000 else RN18, fleet)
 
 
 def test_imagenet21k_at_20_images_a_class() -> None:
     planned = price(run(20, 2_000), 10_450)
     assert planned.images == 209_000
-    assert planned.blocks == 2_100  # 105 a pass: a pass ends with a block of 50 classes
+    assert (planned.groups, planned.blocks) == (105, 2_100)  # a pass ends with a block of 50 classes
     assert planned.image_steps == 418_000_000  # 4.18e8
     assert planned.synthesis_flop == pytest.approx(3.0e18, rel=0.02)
     assert planned.labels == 62_700_000
@@ -81,7 +83,7 @@ def test_hours_and_price_follow_the_rate() -> None:
 
 
 def test_what_is_not_known_is_left_open() -> None:
-    planned = cost(run(1, 10), 10, 10, None, 1, None, 5.0)
+    planned = cost(run(1, 10), 10, 10, None, Fleet((Kind(1, None, 5.0),)))
     assert (planned.synthesis_flop, planned.label_flop, planned.synthesis_hours, planned.price) == (None,) * 4
     assert price(run(1, 10), 10, rate=100.0).price is None
     json.dumps(planned.as_dict(), allow_nan=False)
@@ -89,7 +91,7 @@ def test_what_is_not_known_is_left_open() -> None:
 
 def test_fewer_classes_than_outputs() -> None:
     """Ten classes of a label space of a thousand: images by the ten, labels as wide as the space."""
-    planned = cost(run(1, 300), 10, 1_000, RN18, 1, None, None)
+    planned = cost(run(1, 300), 10, 1_000, RN18, Fleet((Kind(1),)))
     assert planned.images == 10 and planned.label_bytes == 10 * 300 * (24 + 2_000)
 
 

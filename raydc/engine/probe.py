@@ -1,0 +1,268 @@
+"""The actor of a calibration: a few steps of everything that a worker of the run does, by the parts that do it there.
+
+Several probes are at work at once, as many as the run would have workers, because they share cores, caches and memory.
+Every method is one thing to measure and returns plain seconds; what repeats is repeated until a time is over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from raydc.condense.synthesize import Synthesis
+from raydc.config import RunConfig
+from raydc.engine import miniature, weights
+from raydc.engine.device import device
+from raydc.engine.evaluate import jobs
+from raydc.engine.relabel import BATCH, TEMPERATURES, answers, settings, teacher_name
+from raydc.engine.run import Run
+from raydc.engine.synthesize import blocks_of, recipe
+from raydc.engine.synthesizer import BlockMaker
+from raydc.labels.codecs import CODECS, fidelity
+from raydc.labels.views import draw
+from raydc.plan.blocks import Block
+from raydc.plan.forecast import Loop, Timing
+from raydc.sources.base import Source, Split
+from raydc.sources.condensed import CondensedDataset
+from raydc.sources.decode import decode, encode
+from raydc.store.shards import label_shard
+from raydc.students.feed import RealImages, StudentData, steps_per_epoch
+from raydc.students.protocol import TEST_BATCH, train_student
+from raydc.teachers.feed import Images, whole_batches
+from raydc.teachers.train import train_teacher
+from raydc.teachers.training import Training
+
+WARM = 2
+"""Repetitions before the steady pace: kernels are chosen and memory is found in the first, and sometimes the second."""
+LEAST, MOST = 3, 200
+"""Repetitions that are measured, beyond the warm ones; of slow ones after ``PATIENCE`` a single one."""
+PATIENCE = 15.0
+"""Seconds after which one measured repetition must do."""
+FEW = 2
+"""Steps of an epoch in miniature, where the run's own is longer."""
+DECODED = 16
+"""Real images that are decoded to see how long one takes."""
+LONG = 1 << 20
+"""Epochs of a training that is never finished."""
+HARMLESS = 1e-6
+"""Its learning rate: on a handful of images a real one might end in numbers that are none."""
+
+
+class Probe:
+    """A worker of a run that is measured and not made."""
+
+    def __init__(self, config: RunConfig, source: list[Any]) -> None:
+        self.scratch = tempfile.mkdtemp(prefix="raydc-calibrate-")
+        self.run = Run(config, str(Path(self.scratch, "run")))
+        self.source_ref = source
+
+    def hello(self) -> str:
+        """Open the device and fetch the real data's index, as every worker does; the name of the device."""
+        self.device = device(self.run.config.engine)
+        # A GPU is asked for an answer after several steps only: in a run the next ones are on their way meanwhile.
+        self.together = 1 if self.device.type == "cpu" else min(8, max(1, self.run.config.synthesize.steps // 8))
+        self.source: Source = ray.get(self.source_ref[0])
+        self.classes = list(self.source.classes)
+        return torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
+
+    def close(self) -> None:
+        """Remove what was written."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    @cached_property
+    def _blocks(self) -> list[Block]:
+        return blocks_of(self.run, self.classes)
+
+    @property
+    def block(self) -> Block:
+        """The first block of the run, which is a whole one."""
+        return self._blocks[0]
+
+    @property
+    def total(self) -> int:
+        """Images of the condensed set."""
+        return sum(map(len, self._blocks))
+
+    @cached_property
+    def seen(self) -> Split:
+        """What stands for the test images."""
+        split = self.source.validation if len(self.source.validation) else self.source.train
+        return split.take(np.arange(min(len(split), TEST_BATCH)))
+
+    def real(self) -> dict[str, float]:
+        """The first real image of a process, and any later one."""
+        split, source = self.source.train, self.source
+        if not len(split):
+            return {"first_image": 0.0, "decode": 0.0}
+        first = self._paced(lambda: source.image(split, 0), 0.0, least=1)[0]
+        rows = iter(np.linspace(0, len(split) - 1, DECODED).astype(int).tolist())
+        each = self._paced(lambda: source.image(split, next(rows)), 0.0, least=DECODED)
+        middle = Timing.of(each).median
+        return {"first_image": max(0.0, first - middle), "decode": middle}
+
+    def teachers(self, names: Iterable[str]) -> None:
+        """Make teachers with random weights."""
+        for config in self.run.config.squeeze.teachers:
+            if config.name in names:
+                miniature.teacher(self.run, config, self.classes)
+
+    def squeeze(self, name: str, ranks: int, seconds: float) -> dict[str, Any]:
+        """Training steps of a teacher, one of so many ranks; gradients are not exchanged."""
+        config = next(t for t in self.run.config.squeeze.teachers if t.name == name)
+        if config.train is None:
+            raise ValueError(f"teacher '{name}' is not trained")
+        began = time.perf_counter()
+        batch = max(2, -(-config.train.batch // ranks))
+        calm = config.train.optimizer.model_copy(update={"lr": HARMLESS})
+        recipe = {"epochs": LONG, "checkpoint_every": LONG, "batch": batch, "optimizer": calm}
+        config = config.model_copy(update={"train": config.train.model_copy(update=recipe)})
+        split = self.source.train
+        few = split.take(np.arange(min(len(split), FEW * batch)))
+        source = dataclasses.replace(self.source, train=few, validation=self.seen)
+        training = train_teacher(config, source, self.run.key, device=self.device)
+        loop = self._trained(training, steps_per_epoch(len(few), batch), began, seconds)
+        return {"loop": loop, "test": self._tested(training, batch)}
+
+    def blocks(self, seconds: float) -> dict[str, Any]:
+        """The first block: its start, some of its steps, and the encoding of its images, which the others look at."""
+        config = self.run.config
+        began = time.perf_counter()
+        maker = BlockMaker(self.run, recipe(self.run, "condensed"), None if config.data.use == "none" else self.source)
+        start = maker.start(self.block)
+        opened = time.perf_counter() - began
+        begin = Timing.of(self._paced(lambda: maker.start(self.block), 0.0)).median
+        loop, pixels = None, maker.space.to_uint8(start)
+        if config.synthesize.steps:
+            synthesis = maker.synthesis(self.block)
+            loop = _loop(self._stepped(synthesis, seconds), max(0.0, opened - begin), self.together)
+            pixels = synthesis.pixels()
+        self.pixels = pixels.numpy().transpose(0, 2, 3, 1)
+        pack = config.pack
+        encoded = Timing.of(self._paced(lambda: encode(self.pixels[0], pack.format, pack.quality), 0.0, least=9))
+        return {"images": len(self.block), "begin": begin, "encode": encoded.median, "loop": loop}
+
+    def _stepped(self, synthesis: Synthesis, seconds: float) -> list[float]:
+        """Seconds of steps of a block, some of them together."""
+        ends: list[float] = []
+
+        def observe(block: Synthesis) -> bool:
+            if block.done % self.together:
+                return True
+            self._sync()
+            ends.append(time.perf_counter())
+            measured, over = len(ends) - 1 - WARM, ends[-1] - ends[0] > PATIENCE
+            return measured < (1 if over else LEAST) or (measured < MOST and ends[-1] - ends[WARM] < seconds)
+
+        synthesis.run(observe)
+        return [b - a for a, b in itertools.pairwise(ends)] or [0.0]
+
+    def labels(self, seconds: float) -> dict[str, Any]:
+        """Views of one shard of the block's images, repeated as often as they must be; the data set is then there."""
+        config, run = self.run.config, self.run
+        total = len(blocks_of(run, self.classes)) * len(self.block)
+        count = min(total, config.pack.shard_size, max(BATCH, config.evaluate.batch))
+        shown = np.resize(self.pixels, (count, *self.pixels.shape[1:]))
+        self.manifest = miniature.images(run, shown, self.block, self.classes)
+        if config.relabel is None:
+            miniature.write(run, self.manifest, self.classes)
+            return {"loop": None, "shard_image": 0.0}
+        began = time.perf_counter()
+        labelling, codec = weights.teacher(run, teacher_name(run), self.device), CODECS[settings(run).codec]
+        pixels = torch.from_numpy(shown.transpose(0, 3, 1, 2).copy()).to(self.device)
+        size, made = config.data.image_size, list[tuple[int, np.ndarray, np.ndarray]]()
+        answered: list[np.ndarray] = []
+
+        def view() -> None:
+            key = run.key.child("calibrate", "view", len(made))
+            records = draw(key, count, size, size, size, settings(run).view)
+            answered[:] = [answers(labelling, pixels, records, size)]
+            made.append((len(made), records, codec.encode(answered[0])))
+            hashlib.sha256(label_shard(made[-1:])[0])
+
+        opened = time.perf_counter() - began
+        loop = _loop(self._paced(view, seconds, WARM + LEAST), opened, count)
+        miniature.write(run, miniature.labels(run, self.manifest, made, codec.name), self.classes)
+        logits, rows = answered[0], made[-1][2]
+        loss = lambda: [fidelity(logits, codec.decode(rows, logits.shape[1]), t) for t in TEMPERATURES]  # noqa: E731
+        pack = config.pack
+        data = encode(shown[0], pack.format, pack.quality)
+        read = Timing.of(self._paced(lambda: decode(data, "an image"), 0.0, least=9)).median
+        return {"loop": loop, "shard_image": read + Timing.of(self._paced(loss, 0.0)).median / count}
+
+    def student(self, place: int, seconds: float) -> dict[str, Any]:
+        """Training steps of one student of the protocol, and its tests."""
+        config, job = self.run.config, list(jobs(self.run).values())[place]
+        began = time.perf_counter()
+        calm = config.evaluate.optimizer.model_copy(update={"lr": HARMLESS})
+        judged = config.evaluate.model_copy(update={"epochs": LONG, "test_every": LONG, "optimizer": calm})
+        data, live = self._data(job.data), job.data == "full" and job.labels == "soft"
+        steps = min(FEW, steps_per_epoch(self.total, judged.batch))
+        training = train_student(
+            job, data, Images(self.source, self.seen), judged, self.run.key,
+            classes=len(self.classes), image_size=config.data.image_size,
+            reference=min(self.total, steps * judged.batch), views=config.relabel.view if config.relabel else None,
+            normalize=config.squeeze.teachers[0].normalize, device=self.device,
+            labeller=self._answers() if live else None,
+        )  # fmt: skip
+        loop = self._trained(training, steps, began, seconds)
+        return {"loop": loop, "test": self._tested(training, TEST_BATCH)}
+
+    def _data(self, name: str) -> StudentData:
+        if name == "full":
+            rows = np.arange(min(len(self.source.train), FEW * self.run.config.evaluate.batch))
+            return RealImages(Images(self.source, self.source.train.take(rows)))
+        labels = miniature.LABELS if self.run.config.relabel else None
+        return CondensedDataset(self.run.dataset("condensed").url, labels)
+
+    def _answers(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        relabel = self.run.config.relabel
+        name = relabel.teacher if relabel and relabel.teacher else self.run.config.squeeze.teachers[0].name
+        return weights.teacher(self.run, name, self.device).logits
+
+    def _trained(self, training: Training, steps: int, began: float, seconds: float) -> Loop:
+        epochs = iter(training)
+        built = time.perf_counter() - began
+        return _loop(self._paced(lambda: next(epochs), seconds, WARM + LEAST), built, steps)
+
+    def _tested(self, training: Training, batch: int) -> float:
+        """Seconds of a test image."""
+        tests = Images(self.source, self.seen)
+        once = self._paced(lambda: training.fit.test(whole_batches(tests, batch, self.device)), 0.0, least=1 + LEAST)
+        return Timing.of(once[1:]).median / len(self.seen)
+
+    def _paced(self, step: Callable[[], Any], seconds: float, least: int = LEAST) -> list[float]:
+        """Repeat a step for some seconds, within bounds; what each repetition took."""
+        found: list[float] = []
+        start = now = time.perf_counter()
+        while len(found) < (min(least, WARM + 1) if now - start > PATIENCE else least) or (
+            now - start < seconds and len(found) < MOST
+        ):
+            began = time.perf_counter()
+            step()
+            self._sync()
+            now = time.perf_counter()
+            found.append(now - began)
+        return found
+
+    def _sync(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def _loop(seconds: list[float], start: float, parts: int = 1) -> Loop:
+    """The steady pace of repetitions, each of so many equal parts, and what the start and the warm ones took beyond."""
+    steady = Timing.of([s / parts for s in seconds[min(WARM, len(seconds) - 1) :]])
+    warm = sum(seconds[:WARM]) - WARM * parts * steady.median
+    return Loop(steady, start + max(0.0, warm))

@@ -1,0 +1,302 @@
+"""How long a run will take on the machine that was measured: each stage from seconds a step, a view, a start."""
+
+from __future__ import annotations
+
+import heapq
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from raydc.config.schema import RunConfig, TeacherConfig
+from raydc.plan.blocks import GROUPS
+from raydc.plan.cost import Cost
+from raydc.plan.fleet import Kind
+from raydc.plan.items import Item
+
+# What Ray takes for its own beside our work, in units of the start of one worker on the same machine. Not measured by a
+# calibration but read once, from the events of the quick start on two cores: a worker started in 2.4 s, a group of
+# Train in 9 to 11 and ended in 1, a pipeline of Data took 6.5, packing 0.35 a data set, the report 0.8. That they grow
+# with the start of a worker is an assumption.
+GROUP_STARTS = 4.3
+"""A group of Ray Train until its loop runs, and its end: a controller, the workers, their process group."""
+PIPELINE_STARTS = 2.7
+"""A pipeline of Ray Data until its actors work, and its end."""
+PACK_STARTS = 0.15
+"""Packing a small data set on workers that are warm; more images are hashed and written at the storage's speed."""
+REPORT_STARTS = 0.35
+"""Pictures and page of the report."""
+
+KEPT_BYTES = 1 << 30
+"""Decoded real images are kept where a split fits into this (``teachers/feed.py``)."""
+CACHED_BYTES = 2 << 30
+"""The same for a condensed data set (``sources/condensed.py``)."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one repetition: the median of several, the range of nine in ten, and how many were measured."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Timing:
+        """Summarize repetitions on one worker."""
+        ordered = sorted(seconds)
+        last = len(ordered) - 1
+        low, high = ordered[round(0.05 * last)], ordered[round(0.95 * last)]
+        return cls(statistics.median(ordered), low, high, len(ordered))
+
+    @classmethod
+    def over(cls, timings: Sequence[Timing]) -> Timing:
+        """Summarize workers that were at work at once: the mean of their medians."""
+        return cls(
+            statistics.mean(t.median for t in timings), min(t.low for t in timings), max(t.high for t in timings),
+            sum(t.count for t in timings),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Something that is repeated many times after a start."""
+
+    step: Timing
+    first: float
+    """Seconds before the steady pace: building, and what the first repetitions take longer."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a calibration found; seconds on one worker while as many were at work as in the run."""
+
+    device: str
+    workers: int
+    """Workers of synthesis and labelling: as many as the config asks for, if this machine has room for them."""
+    seats: int
+    """Workers that this machine has room for."""
+    process: float
+    """From the start of the process until Ray is asked for."""
+    ray: float
+    """Ray's start and end."""
+    worker: float
+    """The start of a worker."""
+    opening: float
+    """Finding the real data."""
+    train_images: int | None
+    validation_images: int | None
+    """None: not counted, because the data is not here."""
+    stand_in: bool
+    """Whether made-up images stood in for the real ones."""
+    first_image: float
+    decode: float
+    """A real image, decoded and resized."""
+    block_images: int
+    block: Loop | None
+    """A step of a block; None where no step is taken."""
+    begin: float
+    """A block until its first step."""
+    encode: float
+    """An image."""
+    view: Loop | None = None
+    """A label: one view of one image, rendered, answered, encoded, written."""
+    shard_image: float = 0.0
+    """An image of a shard before its first view: decoding, and the measure of the codec's loss."""
+    squeeze: dict[str, Loop] = field(default_factory=dict)
+    """A step of each teacher that is trained."""
+    tests: dict[str, float] = field(default_factory=dict)
+    """A test image, by network: ``teacher NAME`` and ``student NAME``."""
+    students: dict[str, Loop] = field(default_factory=dict)
+    """A step of a student, by :func:`student_kind`."""
+
+    @property
+    def waking(self) -> float:
+        """What a new process spends before its first step: whoever came first paid for what torch imports late."""
+        loops = [*self.squeeze.values(), *self.students.values(), *([self.block] if self.block else [])]
+        return max((loop.first for loop in loops), default=0.0)
+
+    @property
+    def rate(self) -> float | None:
+        """Image-steps a second of one worker."""
+        return self.block_images / self.block.step.median if self.block else None
+
+    @property
+    def devices(self) -> Kind:
+        """The measured workers, as a part of a fleet."""
+        return Kind(self.workers, self.rate)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {**asdict(self), "rate": self.rate}
+
+
+def student_kind(student: str, data: str, labels: str) -> str:
+    """Students whose steps cost the same: stored images of any origin are alike, real ones are not."""
+    return f"{student} {'full' if data == 'full' else 'stored'} {labels}"
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student to be trained, in the order of the protocol."""
+
+    network: str
+    data: str
+    labels: str
+
+
+def measures(found: Measured) -> list[Item]:
+    """What was measured, as rates with their spread."""
+    head, beside = f"measured on {found.device}", f"by one of {found.workers} at work"
+    shown = []
+    if found.block:
+        note = f"image-steps a second {beside}, {found.block_images} images a block; {spread(found.block.step)}"
+        shown.append(Item(head, "rate", "synthesis", found.rate, "rate", note))
+    if found.view:
+        note = f"labels a second {beside}; {spread(found.view.step)}"
+        shown.append(Item(head, "label_rate", "labelling", 1 / found.view.step.median, "rate", note))
+    for name, loop in {**found.squeeze, **found.students}.items():
+        key = f"step_s_{name.replace(' ', '_')}"
+        note = f"a training step; {spread(loop.step)}"
+        shown.append(Item(head, key, name, loop.step.median, "pace", note))
+    real = "made-up images stand in for the real ones" if found.stand_in else "decoded and resized"
+    shown.append(Item(head, "decode_s", "a real image", found.decode, "pace", real))
+    return shown
+
+
+def spread(timing: Timing) -> str:
+    """How far repetitions lay apart, and how many there were."""
+    below, above = (100 * (t / timing.median - 1) if timing.median else 0.0 for t in (timing.low, timing.high))
+    return f"{below:+.0f} to {above:+.0f} % in {timing.count} repetitions"
+
+
+def forecast(run: RunConfig, cost: Cost, students: Sequence[Student], found: Measured) -> list[Item]:
+    """Predict the seconds of every stage of a fresh run, and of the whole, on the measured machine."""
+    stages = {
+        "start": found.process + found.ray,
+        "squeeze": _squeeze(run, found),
+        "synthesize": _synthesize(run, cost, found),
+        "pack": PACK_STARTS * found.worker * cost.sets,
+        "relabel": _relabel(run, cost, found),
+        "evaluate": _evaluate(run, cost, students, found),
+        "report": REPORT_STARTS * found.worker,
+    }
+    known = [s for s in stages.values() if s is not None]
+    total = sum(known) if len(known) == len(stages) else None
+    notes = _notes(run, found)
+    head = f"predicted with {found.workers} worker{'s' if found.workers > 1 else ''} on this machine"
+    return [
+        *(Item(head, f"predicted_{k}_s", k, v, "seconds", notes.get(k, "")) for k, v in stages.items()),
+        Item(head, "predicted_total_s", "in all", total, "seconds", "of a fresh run; transfers to storage not counted"),
+    ]
+
+
+def _notes(run: RunConfig, found: Measured) -> dict[str, str]:
+    group = f"{GROUP_STARTS:g} starts of a worker for Ray Train"
+    unknown = "the data is not here to be counted" if found.train_images is None else ""
+    return {
+        "start": f"measured: process {found.process:.1f} s, Ray {found.ray:.1f} s",
+        "squeeze": (unknown or group) if found.squeeze else "fetching of weights not counted",
+        "synthesize": f"one start of a worker, measured: {found.worker:.1f} s",
+        "pack": f"{PACK_STARTS:g} starts of a worker a data set",
+        "relabel": f"{PIPELINE_STARTS:g} starts of a worker for Ray Data" if run.relabel else "no labels asked for",
+        "evaluate": "; ".join(filter(None, [group if found.students else "", unknown and "tests not counted",
+                                            "verifiers not counted" if run.evaluate.verifiers else ""])),
+    }  # fmt: skip
+
+
+def _squeeze(run: RunConfig, found: Measured) -> float | None:
+    seconds = found.opening
+    for teacher in run.squeeze.teachers:
+        one = _teacher(run, teacher, found) if teacher.train else found.worker
+        if one is None:
+            return None
+        seconds += one
+    return seconds
+
+
+def _teacher(run: RunConfig, teacher: TeacherConfig, found: Measured) -> float | None:
+    if teacher.train is None or found.train_images is None:
+        return None
+    recipe, loop, ranks = teacher.train, found.squeeze[teacher.name], run.squeeze.workers
+    steps = recipe.epochs * -(-found.train_images // recipe.batch)
+    tests = tests_of(recipe.epochs, recipe.checkpoint_every) * (found.validation_images or 0)
+    passes = 1 if _kept(run, found.train_images) else recipe.epochs
+    images = passes * found.train_images + (found.validation_images or 0)
+    return (
+        GROUP_STARTS * found.worker + found.first_image + found.waking + steps * loop.step.median
+        + (tests * found.tests[f"teacher {teacher.name}"] + images * found.decode) / ranks
+    )  # fmt: skip
+
+
+def _synthesize(run: RunConfig, cost: Cost, found: Measured) -> float:
+    synth = run.synthesize
+    sizes = [len(b) for b in GROUPS[synth.blocks.group](range(cost.classes), synth.ipc, synth.blocks.size)]
+    step = found.block.step.median / found.block_images if found.block else 0.0
+    begin = found.begin / found.block_images
+    units = [size * (begin + synth.steps * step + found.encode) for size in sizes]
+    if cost.sets > 1:
+        units += [size * (found.decode + found.encode) for size in sizes]
+    first = found.waking if found.block else 0.0
+    real = synth.initialize.use == "real" or cost.sets > 1
+    return found.worker + first + (found.first_image if real else 0.0) + makespan(units, found.workers)
+
+
+def _relabel(run: RunConfig, cost: Cost, found: Measured) -> float:
+    if run.relabel is None or found.view is None:
+        return 0.0
+    image = found.shard_image + run.relabel.views * found.view.step.median
+    whole, rest = divmod(cost.images, cost.label_shards)  # as even as can be
+    shards = [(whole + (n < rest)) * image for n in range(cost.label_shards)]
+    return PIPELINE_STARTS * found.worker + found.view.first + makespan(shards * cost.sets, found.workers)
+
+
+def _evaluate(run: RunConfig, cost: Cost, students: Sequence[Student], found: Measured) -> float | None:
+    if not students:
+        return 0.0
+    if found.train_images is None and any(s.data == "full" for s in students):
+        return None
+    judged = run.evaluate
+    workers = min(judged.workers, found.seats, len(students))
+    units = [_student(run, cost, s, found) for s in students]
+    tests = found.validation_images or 0
+    full = found.train_images or 0 if "full" in judged.data and _kept(run, found.train_images or 0) else 0
+    read = found.first_image + (tests + full + cost.sets * cost.images * _fits(run, cost)) * found.decode
+    return GROUP_STARTS * found.worker + read + found.waking + dealt(units, workers)
+
+
+def _student(run: RunConfig, cost: Cost, student: Student, found: Measured) -> float:
+    judged = run.evaluate
+    steps = judged.epochs * max(1, -(-cost.images // judged.batch))
+    kept = _kept(run, found.train_images or 0) if student.data == "full" else _fits(run, cost)
+    decoded = 0 if kept else steps * judged.batch
+    tested = tests_of(judged.epochs, judged.test_every) * (found.validation_images or 0)
+    step = found.students[student_kind(student.network, student.data, student.labels)].step.median
+    return steps * step + tested * found.tests[f"student {student.network}"] + decoded * found.decode
+
+
+def _kept(run: RunConfig, images: int) -> bool:
+    return images * 3 * run.data.image_size**2 <= KEPT_BYTES
+
+
+def _fits(run: RunConfig, cost: Cost) -> bool:
+    return cost.images * 3 * run.data.image_size**2 <= CACHED_BYTES
+
+
+def tests_of(epochs: int, every: int) -> int:
+    """Tests of a training: every so many epochs, and after the last."""
+    return epochs // every + (epochs % every > 0)
+
+
+def makespan(units: Iterable[float], workers: int) -> float:
+    """Seconds until all units are done by workers that take the next one when they are free."""
+    free = [0.0] * max(1, workers)
+    for seconds in units:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+def dealt(units: Sequence[float], workers: int) -> float:
+    """Seconds until all units are done by workers to whom they were dealt in turn beforehand."""
+    return max(sum(units[rank::workers]) for rank in range(workers))

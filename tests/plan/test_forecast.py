@@ -1,0 +1,106 @@
+"""From seconds a step to seconds a run, by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydc.config import load
+from raydc.config.schema import RunConfig
+from raydc.plan import forecast as f
+from raydc.plan.cost import cost
+from raydc.plan.fleet import Fleet, Kind
+from raydc.sources.condensed import CondensedDataset
+from raydc.students.protocol import student_jobs
+from raydc.teachers.feed import Images
+
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+
+
+def loop(step: float, first: float = 0.0) -> f.Loop:
+    return f.Loop(f.Timing(step, step, step, 5), first)
+
+
+MEASURED = f.Measured(
+    device="cpu", workers=2, seats=4, process=4.0, ray=6.0, worker=2.4, opening=0.5, train_images=1_438,
+    validation_images=359, stand_in=False, first_image=1.0, decode=0.0, block_images=10, block=loop(0.0286),
+    begin=0.0, encode=0.0, view=loop(0.0005), shard_image=0.0, squeeze={"resnet": loop(0.06, 1.5)},
+    tests={"teacher resnet": 0.0005, "student convnet": 0.0002},
+    students={f"convnet {d} {k}": loop(s) for d, k, s in [
+        ("stored", "soft", 0.016), ("stored", "hard", 0.015), ("full", "soft", 0.03), ("full", "hard", 0.018),
+    ]},
+)  # fmt: skip
+"""About what an idle machine of two cores measures for the quick start."""
+
+
+def predicted(found: f.Measured = MEASURED, overrides: list[str] | None = None) -> dict[str, Any]:
+    run: RunConfig = load(str(QUICKSTART), overrides or [])
+    counted = cost(run, 10, 10, 25e6, Fleet((Kind(1),)))
+    students = [f.Student(j.student.name, j.data, j.labels) for j in student_jobs(run.evaluate)]
+    items = f.forecast(run, counted, students, found)
+    return {i.key.removeprefix("predicted_").removesuffix("_s"): i.value for i in items}
+
+
+def test_every_stage_is_its_steps_and_its_starts() -> None:
+    found = predicted()
+    group = f.GROUP_STARTS * 2.4
+    assert found["start"] == pytest.approx(10.0)
+    assert found["squeeze"] == pytest.approx(0.5 + group + 1.0 + 1.5 + 20 * 23 * 0.06 + 4 * 359 * 0.0005)
+    assert found["synthesize"] == pytest.approx(2.4 + 1.0 + 1.5 + 5 * 100 * 0.0286)  # ten blocks, two at a time
+    assert found["relabel"] == pytest.approx(f.PIPELINE_STARTS * 2.4 + 100 * 100 * 0.0005)  # two shards, side by side
+    soft = 3 * (200 * (0.016 + 0.016 + 0.03) + 3 * 10 * 359 * 0.0002)  # dealt in turn: one rank gets all soft labels
+    assert found["evaluate"] == pytest.approx(group + 1.0 + 1.5 + soft)
+    assert found["total"] == pytest.approx(sum(found[s] for s in
+        ("start", "squeeze", "synthesize", "pack", "relabel", "evaluate", "report")))  # fmt: skip
+
+
+def test_more_steps_take_longer_and_more_workers_less() -> None:
+    base = predicted()
+    assert predicted(overrides=["synthesize.steps=200"])["synthesize"] - base["synthesize"] == pytest.approx(14.3)
+    four = predicted(dataclasses.replace(MEASURED, workers=4))
+    assert base["synthesize"] - four["synthesize"] == pytest.approx(2 * 2.86)  # ten blocks in three rounds, not five
+
+
+def test_a_worker_more_does_not_help_where_students_are_as_many() -> None:
+    assert predicted(dataclasses.replace(MEASURED, seats=40))["evaluate"] == predicted()["evaluate"]
+
+
+def test_what_the_data_alone_would_tell_is_left_open() -> None:
+    found = predicted(dataclasses.replace(MEASURED, train_images=None, validation_images=None, stand_in=True))
+    assert (found["squeeze"], found["evaluate"], found["total"]) == (None, None, None)
+    assert found["synthesize"] == predicted()["synthesize"]
+
+
+def test_a_run_without_labels_and_students_has_neither_stage() -> None:
+    bare = dataclasses.replace(MEASURED, view=None, students={})
+    found = predicted(bare, ["relabel=null", "evaluate.students=[]"])
+    assert found["relabel"] == found["evaluate"] == 0.0
+
+
+def test_units_go_to_whoever_is_free() -> None:
+    assert f.makespan([5.0, 1.0, 1.0, 1.0, 1.0], 2) == 5.0
+    assert f.makespan([], 2) == 0.0
+    assert f.dealt([5.0, 1.0, 1.0, 1.0, 1.0], 2) == 7.0
+    assert f.dealt([1.0], 3) == 1.0
+
+
+@pytest.mark.parametrize(("epochs", "every", "tests"), [(100, 10, 10), (95, 10, 10), (5, 10, 1), (20, 5, 4)])
+def test_the_last_epoch_is_always_tested(epochs: int, every: int, tests: int) -> None:
+    assert f.tests_of(epochs, every) == tests
+
+
+def test_a_timing_is_a_median_with_its_range() -> None:
+    one = f.Timing.of([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert (one.median, one.low, one.high, one.count) == (3.0, 1.0, 100.0, 5)
+    both = f.Timing.over([one, f.Timing(5.0, 0.5, 6.0, 2)])
+    assert (both.median, both.low, both.high, both.count) == (4.0, 0.5, 100.0, 7)
+    assert f.spread(f.Timing(2.0, 1.0, 3.0, 5)) == "-50 to +50 % in 5 repetitions"
+
+
+def test_caches_are_as_large_as_those_of_the_readers() -> None:
+    assert inspect.signature(Images).parameters["budget"].default == f.KEPT_BYTES
+    assert inspect.signature(CondensedDataset).parameters["cache_bytes"].default == f.CACHED_BYTES

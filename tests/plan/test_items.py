@@ -1,0 +1,105 @@
+"""A plan number by number: the run on ImageNet-21K as its config states it, and what each number rests on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydc.config import load
+from raydc.engine import relabel
+from raydc.engine.inspection import plan_of, planned
+from raydc.labels.codecs import CODECS
+from raydc.plan.fleet import Fleet, Kind, parse_fleet
+from raydc.plan.items import LABEL_FILE_BYTES, Plan
+from raydc.report.planned import lines
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def of(config: str, *fleet: str, overrides: list[str] | None = None) -> Plan:
+    found = load(str(CONFIGS / f"{config}.yaml"), overrides or [])
+    return planned(found, parse_fleet(fleet) if fleet else Fleet((Kind(1),)))
+
+
+@pytest.fixture(scope="module")
+def imagenet21k() -> dict[str, Any]:
+    return of("imagenet21k-cda", "8:26700:2.5", "16:4000:0.7").as_dict()
+
+
+def test_imagenet21k_says_how_many_blocks_and_why(imagenet21k: dict[str, Any]) -> None:
+    assert imagenet21k["blocks"] == 2_100  # the 2,090 of a division by 100 would need blocks across two passes
+    assert imagenet21k["notes"]["blocks"].startswith("105 groups of up to 100 classes x IPC 20")
+
+
+def test_imagenet21k_in_numbers(imagenet21k: dict[str, Any]) -> None:
+    assert imagenet21k["images"] == 209_000 and imagenet21k["image_steps"] == 418_000_000
+    assert imagenet21k["synthesis_flop"] == pytest.approx(3.04e18, rel=0.01)
+    assert imagenet21k["statistics_bytes"] == 2 * 4 * 4_800  # the channels of a ResNet-18's BatchNorm layers
+    assert imagenet21k["checkpoint_bytes"] == 4 * 100 * 3 * 224 * 224 * 4 * 3
+    assert imagenet21k["label_bytes"] == 209_000 * 8 * (24 + 10_454)
+    assert imagenet21k["label_bytes_fp16"] == 209_000 * 8 * (24 + 20_900)
+    assert imagenet21k["stored_bytes"] == 2 * (imagenet21k["label_bytes"] + imagenet21k["image_bytes"])
+    assert imagenet21k["label_file_bytes"] == 8 * 1_024 * 10_478 < LABEL_FILE_BYTES
+
+
+def test_imagenet21k_on_a_mixed_fleet(imagenet21k: dict[str, Any]) -> None:
+    assert imagenet21k["synthesis_hours"] == pytest.approx(418e6 / 277_600 / 3600)
+    assert imagenet21k["tail_hours"] == pytest.approx(100 * 2_000 / 4_000 / 3600)
+    assert imagenet21k["price"] == pytest.approx(imagenet21k["synthesis_hours"] * 31.2)
+    hours = ("synthesis_hours", "tail_hours", "label_hours", "student_hours")
+    assert imagenet21k["total_hours"] == pytest.approx(sum(imagenet21k[h] for h in hours))
+
+
+def test_students_are_bound_by_how_many_are_trained_at_once() -> None:
+    one, many = (of("imagenet21k-cda", f"{n}:1000").as_dict()["student_hours"] for n in (4, 400))
+    assert many == pytest.approx(one)  # four at once on either fleet
+
+
+def test_every_codec_is_named_and_one_is_marked() -> None:
+    for codec in CODECS:
+        found = [
+            i for i in of("quickstart", overrides=[f"relabel.codec={codec}"]).items if i.label.startswith("labels as")
+        ]
+        assert {i.label for i in found} == {f"labels as {name}" for name in CODECS}
+        assert [i.label for i in found if "CHOSEN" in i.note] == [f"labels as {codec}"]
+
+
+def test_labels_are_split_into_files_as_the_engine_splits_them() -> None:
+    assert LABEL_FILE_BYTES == relabel.FILE_BYTES
+    found = of("imagenet21k-cda", overrides=["relabel.views=300", "relabel.codec=fp16"]).as_dict()
+    assert found["label_file_bytes"] <= LABEL_FILE_BYTES < found["label_file_bytes"] + 1_024 * 20_924
+
+
+def test_digits_are_counted_without_being_asked_for() -> None:
+    found = of("quickstart", "2:350").as_dict()
+    assert found["squeeze_flop"] == pytest.approx(3 * 25e6 * 1_438 * 20, rel=0.01)
+    assert found["total_hours"] > found["synthesis_hours"]
+
+
+def test_what_is_not_known_is_open_in_both_outputs() -> None:
+    found = of("imagenet1k-cda")
+    assert found.as_dict()["synthesis_hours"] is None and "total_hours" not in found.as_dict()
+    assert any(line.split()[:2] == ["hours", "-"] for line in lines(found.items))
+
+
+def test_what_a_run_does_not_do_is_nothing_in_json() -> None:
+    found = of("imagenet1k-lite0-demo").as_dict()
+    assert (found["labels"], found["label_bytes"], found["students"]) == (0, 0, 0)
+
+
+def test_the_values_are_plain_json() -> None:
+    config = load(str(CONFIGS / "cifar100-sre2l.yaml"), [])
+    tree = json.loads(json.dumps(plan_of(config, 2, 100.0, 1.0), allow_nan=False))
+    assert tree["synthesis_hours"] == pytest.approx(tree["image_steps"] / 200 / 3600)
+
+
+def test_people_read_a_heading_for_each_stage_and_a_note_beside_each_number() -> None:
+    found = lines(of("imagenet21k-cda", "8:26700:2.5").items)
+    assert [line for line in found if line and not line.startswith(" ")] == [
+        "squeeze", "synthesize", "relabel", "evaluate", "in all",
+    ]  # fmt: skip
+    assert any("2,100" in line and "105 groups" in line for line in found)
+    assert any("CHOSEN" in line and "17.5 GB" in line for line in found)
