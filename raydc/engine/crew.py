@@ -111,7 +111,9 @@ class Crew:
         if not waiting:
             time.sleep(POLL_SECONDS)
             return []
-        if not ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)[0]:
+        # No longer than until the next look: a notice may leave a machine half a minute.
+        until = max(0.0, self._next_poll - time.monotonic())
+        if not ray.wait(waiting, num_returns=1, timeout=min(until, POLL_SECONDS))[0]:
             return []
         # All that has ended: a look at every actor costs as much as a look at one.
         ready = ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]

@@ -106,7 +106,9 @@ class Labeler:
 
     def label(self, dataset: str, shard: int) -> None:
         """Label one shard and leave its receipt."""
-        began, views = time.time(), self.config.views
+        began, views, receipt_name = time.time(), self.config.views, f"{unit(dataset, shard)}.json"
+        if self.receipts.exists(receipt_name):  # a worker that was given up came to the end of it
+            return
         folder, name = self.run.dataset(dataset), self.config.name
         manifest = self.manifest(dataset)
         image_file = manifest.images.files[shard]
@@ -143,7 +145,7 @@ class Labeler:
             "bytes": sum(file["bytes"] for file in files),
         }
         receipt_of_shard = {"files": files, "count": len(images), "fidelity": measured, "meta": meta}
-        self.receipts.write_json(f"{unit(dataset, shard)}.json", receipt_of_shard)
+        self.receipts.write_json(receipt_name, receipt_of_shard)
 
     def _views(
         self, images: torch.Tensor, key: Any, views: range, measured: dict[str, float]

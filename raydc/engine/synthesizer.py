@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import safetensors
 import safetensors.torch
 import torch
 
@@ -31,6 +32,7 @@ from raydc.errors import DataError, StorageError
 from raydc.plan.blocks import Block
 from raydc.sources.base import Source
 from raydc.sources.decode import encode
+from raydc.store.faults import clean
 from raydc.teachers.teacher import Teacher
 
 
@@ -223,7 +225,11 @@ class InFlight:
         self.saved = time.monotonic()
 
     def _resume(self, synthesis: Synthesis) -> None:
-        state = safetensors.torch.load(self.checkpoints.read(self.checkpoint))
+        try:
+            state = safetensors.torch.load(self.checkpoints.read(self.checkpoint))
+        except safetensors.SafetensorError as error:
+            where = clean(f"{self.checkpoints.url}/{self.checkpoint}")
+            raise RuntimeError(f"checkpoint {where} is damaged ({error}). Remove it: the block begins again") from error
         pictures = {k: state.pop(k) for k in list(state) if k.startswith("picture.")}
         self.pictures = {int(k.removeprefix("picture.")): v.numpy() for k, v in pictures.items()}
         synthesis.restore(state)
