@@ -36,6 +36,8 @@ def root_cause(error: BaseException) -> BaseException:
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return root_cause(cause)
+    if isinstance(error, RaydcError):
+        return error
     if isinstance(error.__cause__, RaydcError):
         return error.__cause__
     return error

@@ -19,6 +19,7 @@ from raydc.engine.parts import image_name, write_part
 from raydc.engine.rows import ROW, rows_of
 from raydc.errors import ClusterError, DataError
 from raydc.sources.decode import decode, encode
+from raydc.store.folder import Folder
 from raydc.store.manifest import read
 from tests import tiny
 from tests.engine.packers import unlucky
@@ -107,7 +108,7 @@ def test_as_many_shards_at_a_time_as_cpus_and_memory_allow(here: None) -> None:
 
 def test_a_marker_that_is_not_listed_yet_is_asked_for_by_name(made: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [b.id for b in made.blocks]
-    monkeypatch.setattr(pack, "done", lambda folder: set(ids[:3]))
+    monkeypatch.setattr(Folder, "list", lambda self, prefix="": [f"{block}.json" for block in ids[:3]])
     pack.check_markers(made.run, "condensed", ids)
     for lost in ids[1], ids[5]:
         made.run.blocks("condensed").remove(f"{lost}.json")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from raydc.config import load
-from raydc.engine import relabel
 from raydc.engine.inspection import plan_of, planned
 from raydc.labels.codecs import CODECS
 from raydc.plan.fleet import Fleet, Kind, parse_fleet
@@ -68,7 +67,6 @@ def test_every_codec_is_named_and_one_is_marked() -> None:
 
 
 def test_labels_are_split_into_files_as_the_engine_splits_them() -> None:
-    assert LABEL_FILE_BYTES == relabel.FILE_BYTES
     found = of("imagenet21k-cda", overrides=["relabel.views=300", "relabel.codec=fp16"]).as_dict()
     assert found["label_file_bytes"] <= LABEL_FILE_BYTES < found["label_file_bytes"] + 1_024 * 20_924
 
