@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from seats import Seat
 
-from raydc.engine.pace import Pace
-from raydc.engine.tail import Tail, horizon
+from raydc.engine.pool.pace import Pace
+from raydc.engine.pool.tail import Tail, horizon
 
 
 def lower_bound(seats: Sequence[Seat], images: Sequence[int], seconds_per_image: float) -> float:
@@ -104,5 +104,5 @@ class _Schedule:
 
 
 def foreseeing_schedule(seats: Sequence[Seat], images: Sequence[int], seconds_per_image: float) -> float:
-    """When all is done by the pool's policy for the last round (``raydc/engine/tail.py``) if it knew every pace."""
+    """When all is done by the pool's policy for the last round (``engine/pool/tail.py``) if it knew every pace."""
     return _Schedule(seats, images, seconds_per_image).run()

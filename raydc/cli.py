@@ -117,7 +117,7 @@ def plan(
     found, measured = _config(config, set_), None
     stated(fleet or [], gpus, rate, price)  # a slip of the pen must not be told after a minute of measuring
     if calibrate:
-        from raydc.engine.calibrate import calibrate as measure
+        from raydc.engine.calibration.calibrate import calibrate as measure
 
         typer.echo("measuring a few steps of everything here; nothing is fetched or kept", err=True)
         measured = measure(found)

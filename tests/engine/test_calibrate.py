@@ -17,10 +17,10 @@ import torch
 
 from raydc.config.load import merge, validate
 from raydc.config.schema import RunConfig
-from raydc.engine.calibrate import _data, calibrate
+from raydc.engine.calibration.calibrate import _data, calibrate
+from raydc.engine.calibration.probe import Probe
 from raydc.engine.device import device
 from raydc.engine.inspection import planned
-from raydc.engine.probe import Probe
 from raydc.errors import ClusterError
 from raydc.plan.fleet import Fleet, Kind
 from raydc.plan.forecast import Measured, student_kind
@@ -42,8 +42,8 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunCo
         patch.setenv("TMPDIR", str(scratch))
         patch.setattr(tempfile, "tempdir", None)
         with tiny.ray_here():
-            patch.setattr("raydc.engine.calibrate.SECONDS", 0.1)
-            patch.setattr("raydc.engine.calibrate.STUDENT_SECONDS", 0.1)
+            patch.setattr("raydc.engine.calibration.calibrate.SECONDS", 0.1)
+            patch.setattr("raydc.engine.calibration.calibrate.STUDENT_SECONDS", 0.1)
             found = calibrate(wanted)
         yield wanted, found, folder
     tempfile.tempdir = None
@@ -75,8 +75,9 @@ def test_nothing_is_left(calibrated: tuple[RunConfig, Measured, Path]) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raydc.engine.calibrate.lacking", lambda _: "a worker asks for 1 GPUs, and no node offers that")
-    monkeypatch.setattr("raydc.engine.calibrate.cluster", tiny.ray_folder)
+    module, said = "raydc.engine.calibration.calibrate", "a worker asks for 1 GPUs, and no node offers that"
+    monkeypatch.setattr(f"{module}.lacking", lambda _: said)
+    monkeypatch.setattr(f"{module}.cluster", tiny.ray_folder)
     with pytest.raises(ClusterError, match="1 GPUs.*Calibrate on a machine like those of the run"):
         calibrate(config(tmp_path, {"engine": {"gpus_per_worker": 1}}))
 
@@ -101,7 +102,7 @@ def _probe(wanted: RunConfig) -> Iterator[Probe]:
 def test_a_measured_step_is_a_step_of_a_block(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the loop as the actor runs it, in turns, by the process's own time: others compete for this machine."""
     from raydc.condense.synthesize import Synthesis
-    from raydc.engine import probe as module
+    from raydc.engine.calibration import probe as module
     from raydc.engine.synthesize import recipe
     from raydc.engine.synthesizer import BlockMaker
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from raydc.engine import nodes
-from raydc.engine.losses import Losses
-from raydc.engine.nodes import STRIKES, Nodes
+from raydc.engine.pool import nodes
+from raydc.engine.pool.losses import Losses
+from raydc.engine.pool.nodes import STRIKES, Nodes
 
 
 def test_a_node_where_all_fails_is_avoided_while_others_work() -> None:
@@ -47,7 +47,7 @@ def test_a_failure_at_no_node_is_counted_for_none() -> None:
 
 
 def test_a_loss_is_judged_by_what_became_of_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raydc.engine.losses.VERDICT_SECONDS", 0.0)
+    monkeypatch.setattr("raydc.engine.pool.losses.VERDICT_SECONDS", 0.0)
     losses: Losses[str] = Losses()
     losses.add("a", "gone", RuntimeError(), last=False)
     losses.add("b", "there", RuntimeError(), last=True)

@@ -14,8 +14,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raydc.engine import crew, losses
-from raydc.engine.pool import Outcome, Pool
+from raydc.engine.pool import Outcome, Pool, crew, losses
 from raydc.errors import ClusterError, DataError, StorageError
 from tests import tiny
 from tests.engine.actors import Log, Toy, Unit

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raydc.engine.pace import Pace
-from raydc.engine.tail import Tail, expect, horizon
+from raydc.engine.pool.pace import Pace
+from raydc.engine.pool.tail import Tail, expect, horizon
 
 
 def worker(usual: float | None = None, began: float = 0.0, looks: tuple[tuple[float, float], ...] = ()) -> Pace:

@@ -15,11 +15,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from raydc.engine.crew import TAIL_SECONDS, Crew, Worker
 from raydc.engine.failures import last_words, root_cause
-from raydc.engine.losses import Losses
-from raydc.engine.pace import Pace
-from raydc.engine.tail import expect
+from raydc.engine.pool.crew import TAIL_SECONDS, Crew, Worker
+from raydc.engine.pool.losses import Losses
+from raydc.engine.pool.pace import Pace
+from raydc.engine.pool.tail import expect
 from raydc.errors import ClusterError, RaydcError, StorageError
 
 

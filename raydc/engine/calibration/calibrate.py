@@ -19,12 +19,12 @@ from ray.exceptions import RayError
 
 from raydc.config import RunConfig
 from raydc.config.schema import DataConfig
+from raydc.engine.calibration.probe import Probe
 from raydc.engine.capacity import lacking, options, room
 from raydc.engine.cluster import cluster
 from raydc.engine.evaluate import jobs
 from raydc.engine.failures import wait
 from raydc.engine.inspection import label_space
-from raydc.engine.probe import Probe
 from raydc.engine.run import Run
 from raydc.errors import ClusterError
 from raydc.keys import Key

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raydc.engine.pace import Pace
+from raydc.engine.pool.pace import Pace
 
 MARGIN = 1.1
 """A copy must promise to be done sooner by a tenth: estimates are rough, and a copy costs its worker's time."""

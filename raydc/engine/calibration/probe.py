@@ -23,7 +23,8 @@ import torch
 
 from raydc.condense.synthesize import Synthesis
 from raydc.config import RunConfig
-from raydc.engine import miniature, weights
+from raydc.engine import weights
+from raydc.engine.calibration import miniature
 from raydc.engine.device import device
 from raydc.engine.evaluate import jobs
 from raydc.engine.relabel import BATCH, TEMPERATURES, answers, settings, teacher_name

@@ -17,8 +17,8 @@ from ray.exceptions import RayError
 
 from raydc.engine.cluster import home
 from raydc.engine.failures import last_words, root_cause
-from raydc.engine.nodes import Nodes
-from raydc.engine.pace import Pace
+from raydc.engine.pool.nodes import Nodes
+from raydc.engine.pool.pace import Pace
 from raydc.errors import ClusterError, RaydcError, StorageError
 
 BOOT_FAILURES = 3
