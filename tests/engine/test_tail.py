@@ -32,6 +32,11 @@ def test_nothing_is_known_from_too_little(looks: tuple[tuple[float, float], ...]
     assert worker(20.0, looks=looks).guess(5, 99.0) == 15 and worker(looks=looks).guess(5, 99.0) == 94
 
 
+def test_a_unit_that_is_overdue_is_expected_ever_later() -> None:
+    guesses = [worker(10.0).guess(now, 99.0) for now in (4, 10, 12, 30)]
+    assert guesses == [6, 0, 2, 20], "or a slow worker would wait for ever for a fast one that hangs"
+
+
 def test_a_machine_that_turns_slow_is_soon_taken_for_slow() -> None:
     pace = worker()
     for seconds in (10, 10, 40, 40, 40):

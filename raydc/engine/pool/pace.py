@@ -44,4 +44,5 @@ class Pace:
     def guess(self, now: float, usual: float) -> float:
         """The same where it has to be guessed, with what is usual for all where nothing is known of this one."""
         known = self.left(now)
-        return known if known is not None else max(0.0, (self.usual or usual) - (now - self.began))
+        # What is overdue will take as long again: nobody is to wait for a worker that hangs.
+        return known if known is not None else abs((self.usual or usual) - (now - self.began))

@@ -104,8 +104,8 @@ class Pool(Generic[U]):
     def _dispatch(self) -> None:
         """Hand out units; in the last round also copies of them; then give idle actors back so that nodes can leave."""
         crew = self.crew
-        idle, crew.idle, avoided = crew.idle, [], crew.nodes.avoided()
-        last = self._last_round()
+        last, avoided = self._last_round(), crew.nodes.avoided()
+        idle, crew.idle = crew.idle, []
         for n, worker in enumerate(idle):
             if worker.draining or worker.node in avoided:
                 crew.let_go(worker)
