@@ -60,8 +60,8 @@ def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> No
     with watched(folder, finished, report):
         # Named by what is left to do: a resumed evaluation is another group, whose progress lies in the result files.
         # A student is trained by one worker alone, so there may be as many workers as there is room for.
-        config = {"run": run, "todo": todo, "source": source}
-        fit(run, f"students-{digest(todo)[:8]}", _loop, (1, workers), config, lambda: far(run), emit)
+        config, name = {"run": run, "todo": todo, "source": source}, f"students-{digest(todo)[:8]}"
+        fit(run, name, _loop, (1, workers) if workers > 1 else 1, config, lambda: far(run), emit)
 
 
 def far(run: Run) -> list[Any]:
