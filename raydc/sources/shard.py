@@ -52,7 +52,7 @@ class ImageShard:
                 height, width = self._pixels.shape[1:3]
                 found = "x".join(map(str, pixels.shape[:2]))
                 raise DataError(f"{origin} is {found}, the manifest states {height}x{width}")
-            self._pixels[row] = pixels
+            self._pixels[row], self._encoded[row] = pixels, b""  # not both at once: a cache may hold thousands
             self._decoded[row] = True
         return self._pixels[rows]
 
