@@ -151,7 +151,12 @@ class Bench:
         folder, states, job = self.run.students(), self.run.work("students"), self.jobs[name]
         if folder.exists(f"{name}.json"):
             return
-        state = states.read(f"{name}.safetensors") if states.exists(f"{name}.safetensors") else None
+        try:
+            state = states.read(f"{name}.safetensors") if states.exists(f"{name}.safetensors") else None
+        except DataError:
+            if folder.exists(f"{name}.json"):  # a worker that was given up has ended it just now
+                return
+            raise
         training = self._training(job, state)
         began = saved = time.time()
         for _ in training:

@@ -69,7 +69,10 @@ def persist(
         try:
             return work()
         except (ClusterError, StorageError) as error:
-            now = progress()
+            try:
+                now = progress()
+            except StorageError:  # still away
+                now = before
             failed, before = (failed if now == before else 0) + 1, now
             if failed >= attempts:
                 raise

@@ -28,8 +28,8 @@ def watched(folder: Folder, already: set[str], on_done: Callable[[str], None]) -
 
     def look() -> None:
         for name in sorted(done(folder) - seen):
-            seen.add(name)
             on_done(name)
+            seen.add(name)
 
     with repeating(look, POLL_SECONDS):
         yield

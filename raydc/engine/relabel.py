@@ -11,7 +11,7 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,11 @@ class Labeler:
         self.receipts = receipts(run)
         self.manifest = cache(lambda dataset: read(run.dataset(dataset)))
         self.device = device(run.config.engine)
-        self.teacher = teacher(run, teacher_name(run), self.device)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The labelling teacher; first asked for with a shard in hand: a constructor's error would arrive as text."""
+        return teacher(self.run, teacher_name(self.run), self.device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         said, again = [], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,14 @@ class Run:
         return self.folder.child("students")
 
 
-def open_run(config: RunConfig) -> Run:
+def open_run(config: RunConfig, check: Callable[[Folder], None] = lambda folder: None) -> Run:
     """Create the run folder, or join one that the same config made.
 
     The first contact has no patience: a wrong bucket is told within seconds. Whoever was reached once is waited for.
+
+    Args:
+        config: the run's.
+        check: looks at the folder before anything in it is changed, and raises if it must not be.
 
     Raises:
         ConfigError: the config spells a credential, or the folder was made by another config, with the values that
@@ -84,6 +89,7 @@ def open_run(config: RunConfig) -> Run:
     url = config.folder if "://" in config.folder else str(Path(config.folder).expanduser().resolve())
     run = Run(config, url)
     known = run.folder.hasty().exists("run.yaml")
+    check(run.folder)
     if not _begun(run):
         for name in (DATA, "env.json"):
             run.folder.remove(name)

@@ -32,10 +32,13 @@ BEAT_SECONDS = 5.0
 
 def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
     """Do the given stages of a run (all if None), on a cluster that is joined or started."""
-    run = open_run(config)
     view = view_for()
+
+    def told(text: str) -> None:
+        view({"t": iso(time.time()), "kind": "note", "text": text})
+
     with view, _terminable():
-        alone(run.folder, lambda text: view({"t": iso(time.time()), "kind": "note", "text": text}))
+        run = open_run(config, lambda folder: alone(folder, told))
     log = EventLog(run.folder, [StatusFile(run.folder), Metrics(), view])
     with view, _ending(log), _terminable():
         log.emit("run_started", run=config.name, output=run.url, driver=myself(), versions=environment())

@@ -91,6 +91,8 @@ def storage(run: Run) -> tuple[str, pyarrow.fs.FileSystem | None]:
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """What the first failing worker raised."""
+    """What the first failing worker raised; what one says about its input comes before what others then lost."""
     failures = getattr(error, "worker_failures", None)
-    return root_cause(next(iter(failures.values()))) if failures else root_cause(error)
+    causes = [root_cause(e) for e in failures.values()] if failures else [root_cause(error)]
+    about = (c for c in causes if isinstance(c, RaydcError) and not isinstance(c, ClusterError))
+    return next(about, causes[0])

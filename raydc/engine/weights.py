@@ -21,8 +21,8 @@ import torch
 from safetensors import SafetensorError
 
 from raydc.engine.run import Run
-from raydc.errors import DataError
-from raydc.store.faults import clean, told
+from raydc.errors import ClusterError, DataError
+from raydc.store.faults import clean
 from raydc.store.folder import Folder
 from raydc.teachers.teacher import Teacher, TeacherRecord, load
 
@@ -70,17 +70,23 @@ def local_copy(folder: Folder, name: str, sha256: str) -> Path:
     (``teachers.teacher.load``).
 
     Raises:
-        DataError: no such file, one of another digest, or no room for a copy.
+        DataError: no such file, or one of another digest.
+        ClusterError: this node has no room for a copy, or no disk that takes one.
     """
     here = folder.local(name)
     if here is not None:
         return here
     path = Path(tempfile.gettempdir()) / f"raydc-{os.getuid()}" / "weights" / sha256
     if not _holds(path, sha256):
-        with told(f"copy {clean(folder.url)}/{name} to", str(path)), _locked(path):
-            if not _holds(path, sha256):  # nobody else has fetched it while this one waited
-                _fetch(folder, name, path, sha256)
-                _make_room(path.parent)
+        try:
+            with _locked(path):
+                if not _holds(path, sha256):  # nobody else has fetched it while this one waited
+                    _fetch(folder, name, path, sha256)
+                    _make_room(path.parent)
+        except OSError as error:  # of this disk: what the folder itself has to say is an error of ours
+            what = f"{clean(folder.url)}/{name}"
+            said = f"this node keeps no copy of {what} at {path}: {error}. Mend or free its disk"
+            raise ClusterError(said) from error
     return path
 
 
@@ -135,7 +141,7 @@ def _make_room(cache: Path) -> None:
     used = []
     for path in cache.iterdir():
         with suppress(FileNotFoundError):  # another worker makes room too
-            if path.suffix != ".lock":
+            if path.suffix not in (".lock", ".part"):
                 used.append((path.stat().st_mtime_ns, path.stat().st_size, path))
     total = 0
     for place, (_, size, path) in enumerate(sorted(used, reverse=True)):

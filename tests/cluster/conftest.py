@@ -16,9 +16,9 @@ from tests import tiny
 from .chaos import SEAT, Campaign, Machines, machines
 
 CHANGES: dict[str, Any] = {
-    "synthesize": {"ipc": 4, "blocks": {"size": 2}, "steps": 400, "checkpoint_every": 20},
+    "synthesize": {"ipc": 4, "blocks": {"size": 2}, "steps": 2000, "checkpoint_every": 50},
     "pack": {"shard_size": 1},
-    "relabel": {"views": 200},
+    "relabel": {"views": 150},
     "evaluate": {"data": ["condensed"], "epochs": 120, "workers": 2},
     "engine": {"workers": 4, "cpus_per_worker": SEAT, "speculate": False},
 }

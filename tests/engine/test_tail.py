@@ -37,6 +37,14 @@ def test_a_unit_that_is_overdue_is_expected_ever_later() -> None:
     assert guesses == [6, 0, 2, 20], "or a slow worker would wait for ever for a fast one that hangs"
 
 
+def test_a_worker_that_falls_silent_is_expected_ever_later() -> None:
+    frozen = worker(5.0, looks=((1, 0.2), (2, 0.4)))
+    assert frozen.left(5) == pytest.approx(0) and frozen.left(25) == pytest.approx(20)
+    never = worker(5.0)
+    ends = [expect(0, [worker(5.0)], [never], [never], 5.0, now).ends[0] for now in (10, 16, 30)]
+    assert ends == [None, 11, 25], "a unit that never gets on is made by somebody else in the end"
+
+
 def test_a_machine_that_turns_slow_is_soon_taken_for_slow() -> None:
     pace = worker()
     for seconds in (10, 10, 40, 40, 40):

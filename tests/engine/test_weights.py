@@ -19,7 +19,7 @@ import torch
 from raydc.engine import weights
 from raydc.engine.run import Run
 from raydc.engine.weights import local_copy, teacher, tensors
-from raydc.errors import DataError
+from raydc.errors import ClusterError, DataError
 from raydc.store.folder import Folder
 from tests.engine.small import small
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_fetched_or_kept_says_why(far: Folder, node: Path) -> Non
         tensors(far, NAME, digest)
     node.parent.rename(node.parent.with_name("moved"))
     node.parent.write_bytes(b"a file where the cache should be")
-    with pytest.raises(DataError, match=f"cannot copy {far.url}/{NAME} to"):
+    with pytest.raises(ClusterError, match=f"this node keeps no copy of {far.url}/{NAME} at"):
         tensors(far, NAME, digest)
 
 

@@ -23,6 +23,8 @@ from raydc.errors import ClusterError, RaydcError, StorageError
 
 BOOT_FAILURES = 3
 """Times in a row that starting may fail before the pool gives up: a broken image would respawn for ever."""
+BOOT_AGAIN_SECONDS = 60.0
+"""After so many failures to start, while others work: how long until one more is tried."""
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 10.0
 """Between two looks at how far the units in flight are."""
@@ -37,6 +39,8 @@ class Worker:
     actor: Any
     wave: int
     """How often starting had failed when this one was asked for."""
+    avoid: frozenset[str] = frozenset()
+    """The nodes that it was not to be put on."""
     node: str = ""
     unit: Any = None
     draining: bool = False
@@ -68,21 +72,25 @@ class Crew:
         self.busy: dict[Any, Worker] = {}
         self.idle: list[Worker] = []
         self.boot_failures = 0
+        self._boot_failed = 0.0
         self._next_poll = 0.0
         self._looked = time.monotonic()
         self._asked: dict[Any, tuple[Worker, Any, float]] = {}
         self._shown = (0, 0)
 
     def resize(self, wanted: int) -> None:
-        """Ask for actors until there are so many, or call off those that have not started."""
-        alive = len(self.busy) + len(self.idle)
-        if self.boot_failures >= BOOT_FAILURES:  # others work on: no more of what does not start
-            wanted = min(wanted, max(alive, 1))
-        for ref in list(self.booting)[: max(0, alive + len(self.booting) - wanted)]:
+        """Ask for actors until there are so many, or call off those that have not started, the youngest first."""
+        alive, avoid = len(self.busy) + len(self.idle), self.nodes.avoided()
+        if self.boot_failures >= BOOT_FAILURES:  # others work on: one more of what does not start, now and then
+            again = alive == 0 or time.monotonic() > self._boot_failed + BOOT_AGAIN_SECONDS
+            wanted = min(wanted, alive + again)
+        refusing = [ref for ref, worker in self.booting.items() if not worker.avoid <= avoid]
+        spare = list(self.booting)[::-1][: max(0, alive + len(self.booting) - wanted)]
+        for ref in {*refusing, *spare}:  # the former may wait for what they refuse, though it has another chance now
             self.end(self.booting.pop(ref).actor)
         for _ in range(wanted - alive - len(self.booting)):
-            actor = self.make(self.nodes.avoided())
-            self.booting[actor.hello.remote()] = Worker(actor, self.boot_failures)
+            actor = self.make(avoid)
+            self.booting[actor.hello.remote()] = Worker(actor, self.boot_failures, avoid)
 
     def hand(self, worker: Worker, unit: Any) -> None:
         """Give an actor a unit."""
@@ -131,9 +139,10 @@ class Crew:
             self.end(worker.actor)
             if isinstance(cause, RaydcError) and not isinstance(cause, (ClusterError, StorageError)):
                 raise cause from None
-            self.spoiled(node, cause)
             # Those that were starting together and died together, with their node say, failed once.
             self.boot_failures = max(self.boot_failures, min(worker.wave, self.boot_failures) + 1)
+            self._boot_failed = time.monotonic()
+            self.spoiled(node, cause)
             if self.boot_failures >= BOOT_FAILURES and not self.busy and not self.idle:
                 said = f"{BOOT_FAILURES} times in a row workers failed to start; the last one said: {last_words(cause)}"
                 raise ClusterError(said) from error
@@ -144,6 +153,7 @@ class Crew:
     def spoiled(self, node: str, cause: BaseException) -> None:
         """Something failed on a node that may be the node's fault."""
         if self.nodes.failed(node):
+            self.boot_failures = 0  # it was the node
             self.emit("node_avoided", node=node, error=f"{type(cause).__name__}: {last_words(cause)}")
 
     def watch(self, last: bool) -> bool:

@@ -39,10 +39,10 @@ class Pace:
         if len(self.looks) < 2:
             return None
         (t0, f0), (t1, f1) = self.looks
-        return max(0.0, (1 - f1) * (t1 - t0) / (f1 - f0) - (now - t1)) if f1 > f0 else None
+        # What is overdue will take as long again: nobody is to wait for a worker that hangs.
+        return abs((1 - f1) * (t1 - t0) / (f1 - f0) - (now - t1)) if f1 > f0 else None
 
     def guess(self, now: float, usual: float) -> float:
         """The same where it has to be guessed, with what is usual for all where nothing is known of this one."""
         known = self.left(now)
-        # What is overdue will take as long again: nobody is to wait for a worker that hangs.
         return known if known is not None else abs((self.usual or usual) - (now - self.began))

@@ -179,7 +179,7 @@ class Pool(Generic[U]):
         cause = root_cause(error)
         if isinstance(cause, RaydcError) and not isinstance(cause, ClusterError):
             if copied:
-                pass
+                self.copied.add(unit.id)  # once is enough
             elif isinstance(cause, StorageError):
                 self._again(worker, unit, cause)
             else:  # it is about the input, and will not get better
@@ -226,7 +226,9 @@ class Pool(Generic[U]):
                 self.todo.appendleft(loss.unit)
         for loss in guilty:
             self.crew.spoiled(loss.node, loss.error)
-            if loss.last:
+            if loss.last and self.attempts[loss.unit.id] < self.max_attempts:  # another loss was its node's
+                self.todo.append(loss.unit)
+            elif loss.last:
                 self._gave_up(loss.unit, loss.error, {"node": loss.node})
 
     def _retried(self, worker: Worker, unit: U, cause: BaseException) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from raydc.engine.pool.pace import Pace
 
+OVERDUE = 3.0
+"""Times what is usual, after which a unit without any progress is taken to hang: a first one loads a teacher."""
 MARGIN = 1.1
 """A copy must promise to be done sooner by a tenth: estimates are rough, and a copy costs its worker's time."""
 
@@ -61,7 +63,13 @@ def expect(
         now: the time.
     """
     paces = [(0.0, p.usual or usual) for p in free] + [(p.guess(now, usual), p.usual or usual) for p in busy]
-    return Tail(usual, tuple(p.left(now) for p in alone), horizon(paces, waiting))
+    return Tail(usual, tuple(_end(p, usual, now) for p in alone), horizon(paces, waiting))
+
+
+def _end(pace: Pace, usual: float, now: float) -> float | None:
+    """When a unit will be done; guessed where it has said nothing for several times what is usual."""
+    known, silent = pace.left(now), now - pace.began > OVERDUE * (pace.usual or usual)
+    return pace.guess(now, usual) if known is None and silent else known
 
 
 def horizon(workers: Sequence[tuple[float, float]], units: int) -> float:
