@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from raydc.config import load
-from raydc.engine.inspection import check_networks, methods, plan_of
+from raydc.engine.inspection import check_networks, methods, planned
+from raydc.plan.fleet import Fleet, Kind
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,7 +30,7 @@ def test_the_run_on_own_data_is_sound(checkout: Path) -> None:
     path.write_text(next(b for b in blocks("yaml") if "name: my-run" in b))
     config = load(path)
     check_networks(config)
-    assert plan_of(config, 1, None, None)["images"] == 100
+    assert planned(config, Fleet((Kind(1),))).as_dict()["images"] == 100
 
 
 def test_a_method_of_ones_own_can_be_listed_and_run(checkout: Path) -> None:

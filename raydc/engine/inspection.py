@@ -19,7 +19,7 @@ from raydc.errors import ConfigError, nearest
 from raydc.keys import Key
 from raydc.labels.codecs import CODECS
 from raydc.plan.cost import cost
-from raydc.plan.fleet import Fleet, Kind
+from raydc.plan.fleet import Fleet
 from raydc.plan.forecast import Measured, Student, forecast, measures
 from raydc.plan.items import Networks, Plan, items
 from raydc.sources import digits
@@ -118,11 +118,6 @@ def planned(config: RunConfig, fleet: Fleet, found: Measured | None = None) -> P
         return Plan(counted, listed)
     students = [Student(job.student.name, job.data, job.labels) for job in student_jobs(config.evaluate)]
     return Plan(counted, [*listed, *measures(found), *forecast(config, counted, students, found)])
-
-
-def plan_of(config: RunConfig, gpus: int, rate: float | None, price: float | None) -> dict[str, Any]:
-    """The arithmetic of a run on equal devices, as plain values."""
-    return planned(config, Fleet((Kind(gpus, rate, price),))).as_dict()
 
 
 def networks_of(config: RunConfig, classes: int) -> Networks:

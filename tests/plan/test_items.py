@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raydc.config import load
-from raydc.engine.inspection import plan_of, planned
+from raydc.engine.inspection import planned
 from raydc.labels.codecs import CODECS
 from raydc.plan.fleet import Fleet, Kind, parse_fleet
 from raydc.plan.items import LABEL_FILE_BYTES, Plan
@@ -90,7 +90,7 @@ def test_what_a_run_does_not_do_is_nothing_in_json() -> None:
 
 def test_the_values_are_plain_json() -> None:
     config = load(str(CONFIGS / "cifar100-sre2l.yaml"), [])
-    tree = json.loads(json.dumps(plan_of(config, 2, 100.0, 1.0), allow_nan=False))
+    tree = json.loads(json.dumps(planned(config, Fleet((Kind(2, 100.0, 1.0),))).as_dict(), allow_nan=False))
     assert tree["synthesis_hours"] == pytest.approx(tree["image_steps"] / 200 / 3600)
 
 
