@@ -147,14 +147,14 @@ def test_data_and_output_in_a_bucket(
     client = boto3.client("s3")
     for path in folders.rglob("*.*"):
         client.put_object(Bucket="mine", Key=f"in/{path.relative_to(folders)}", Body=path.read_bytes())
-    path = config(tmp_path, {"use": "folders", "train": f"{bucket}/in"}, output=f"{bucket}/runs/first")
+    data, squeeze = {"use": "folders", "train": f"{bucket}/in"}, teacher(tmp_path, [*NAMES, FOURTH])
+    path = config(tmp_path, data, output=f"{bucket}/runs/first", squeeze=squeeze, evaluate={"students": []})
     assert tiny.code("run", path) == 0
-    check(f"{bucket}/runs/first", NAMES)
+    check(f"{bucket}/runs/first", NAMES, controls=())
     assert f"{bucket}/runs/first/report/index.html" in capsys.readouterr().out
     assert tiny.code("verify", f"{bucket}/runs/first/datasets/condensed") == 0
     assert tiny.code("status", f"{bucket}/runs/first") == 0
     assert not (tmp_path / "run").exists() and not list(tmp_path.glob("s3*"))
-    assert len(metrics(f"{bucket}/runs/first")) == 4
 
 
 def test_no_data_but_a_teacher_and_a_verifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
