@@ -18,8 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from common import RECORDS, write_record
 from fake_cloud import fake_cloud
 
 from raydc.config.schema import EngineConfig
+from raydc.engine.background import repeating
 from raydc.engine.capacity import lacking, options, wanted
 from raydc.engine.cluster import alive_nodes, cluster
 from raydc.engine.pool import Pool
@@ -133,22 +132,9 @@ class Watch:
                 sys.exit(f"{self.nodes()} nodes have not gone in {GONE_SECONDS:.0f} s")
         return gone
 
-    @contextmanager
-    def sampling(self) -> Iterator[None]:
-        """Take samples meanwhile."""
-        stop = threading.Event()
-
-        def sample() -> None:
-            while not stop.wait(SAMPLE_SECONDS):
-                self.samples.append({"t": self.now(), "nodes": self.nodes(), "busy": self.busy, "queue": self.left})
-
-        thread = threading.Thread(target=sample)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+    def sample(self) -> None:
+        """Take a sample."""
+        self.samples.append({"t": self.now(), "nodes": self.nodes(), "busy": self.busy, "queue": self.left})
 
 
 def main() -> None:
@@ -212,7 +198,7 @@ def measure(asked: argparse.Namespace, engine: EngineConfig, slow: int, copies: 
 
     watch = Watch(len(units))
     pool: Pool[Wait] = Pool(make, asked.nodes, 3, lambda unit, receipt: watch.finished(), watch.emit, copies)
-    with watch.sampling():
+    with repeating(watch.sample, SAMPLE_SECONDS):
         failed = pool.run(units).failed
         watch.emit("workers", count=0)
         if failed:

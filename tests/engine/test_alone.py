@@ -6,16 +6,14 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from raydc.engine import alone as module
 from raydc.engine.alone import alone, myself
+from raydc.engine.background import repeating
 from raydc.errors import ClusterError
 from raydc.report.events import EventLog
 from raydc.report.status import StatusFile
@@ -29,24 +27,6 @@ def status(folder: Path, driver: str, ended: bool = False) -> EventLog:
     if ended:
         log.emit("run_done")
     return log
-
-
-@contextmanager
-def beating(log: EventLog) -> Iterator[None]:
-    """A driver that is alive."""
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(0.3):
-            log.tick()
-
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 @pytest.fixture
@@ -64,7 +44,7 @@ def test_a_new_run_and_one_that_has_ended_are_nobodys(tmp_path: Path, said: list
 
 
 def test_a_second_driver_is_refused_while_the_first_works(tmp_path: Path, said: list[str]) -> None:
-    with beating(status(tmp_path, "elsewhere:7")), pytest.raises(ClusterError) as error:
+    with repeating(status(tmp_path, "elsewhere:7").tick, 0.3), pytest.raises(ClusterError) as error:
         alone(Folder(tmp_path), said.append)
     assert "driver elsewhere:7 is at work on this run" in str(error.value)
     assert len(said) == 1 and "looking for" in said[0]
