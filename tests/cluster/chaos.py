@@ -117,7 +117,7 @@ def machines(count: int) -> Iterator[Machines]:
         finally:
             found.cluster.shutdown()
             try:
-                tiny.wait_until(lambda: not tiny.processes(folder), 20, "Ray's processes to end")
+                tiny.gone(folder)
             finally:
                 for process in tiny.processes(folder):
                     with suppress(psutil.NoSuchProcess):

@@ -43,7 +43,7 @@ def endpoint() -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/metrics"
         finally:
             ray.shutdown()
-            tiny.wait_until(lambda: not tiny.processes(folder), 20, "Ray's processes to end")
+            tiny.gone(folder)
 
 
 def scraped(endpoint: str) -> dict[tuple[str, str], float]:

@@ -13,10 +13,10 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raydc.config.schema import EngineConfig
+from raydc.config.stages.engine import EngineConfig
 from raydc.engine.capacity import for_data, for_train, lacking, options, room
 from raydc.engine.cluster import alive_nodes, draining_nodes
-from tests.tiny import processes, ray_folder, wait_until
+from tests.tiny import ray_folder, wait_until
 
 # Ray Data and Ray Train warn of parts of themselves.
 pytestmark = [
@@ -58,7 +58,7 @@ def place() -> Iterator[Place]:
         finally:
             ray.shutdown()
             cluster.shutdown()
-            wait_until(lambda: not processes(folder), 20, "Ray's processes to end")
+            gone(folder)
 
 
 @ray.remote

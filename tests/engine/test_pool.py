@@ -42,7 +42,7 @@ def cluster() -> Iterator[Cluster]:
         finally:
             ray.shutdown()
             found.shutdown()
-            tiny.wait_until(lambda: not tiny.processes(folder), 20, "Ray's processes to end")
+            tiny.gone(folder)
 
 
 class Bench:
