@@ -16,8 +16,8 @@ from raydc.config.mistakes import explain
 from raydc.config.schema import RunConfig
 from raydc.errors import ConfigError
 
-MAX_EXTENDS = 2
-"""A run extends a method, which may extend its parent; deeper chains hide where a value comes from."""
+MAX_EXTENDS = 3
+"""A run, its method and two parents of that (EDC, G-VBSM, SRe2L); deeper chains hide where a value comes from."""
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
@@ -63,7 +63,8 @@ def identity(run: RunConfig) -> dict[str, Any]:
     """
     watched = {"checkpoint_every", "snapshots", "log_every"}
     elsewhere = dict.fromkeys(("name", "method", "engine", "output", "relabel", "evaluate"), True)
-    left_out: Any = {**elsewhere, "synthesize": watched, "data": {"titles"}}
+    stored = {"statistics": {"store"}}
+    left_out: Any = {**elsewhere, "synthesize": watched, "data": {"titles"}, "squeeze": stored}
     tree = run.model_dump(mode="json", by_alias=True, exclude=left_out)
     return {**tree, "method": {"name": run.method.name}, "engine": {"threads": run.engine.threads}}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raydc.config.schema import EngineConfig
+from raydc.config.stages.engine import EngineConfig
 
 
 @pytest.mark.parametrize(

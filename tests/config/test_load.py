@@ -9,11 +9,9 @@ import pytest
 import yaml
 
 from raydc.config import RunConfig, differences, digest, dump, identity, load
-from raydc.config.load import merge, override, validate
+from raydc.config.load import MAX_EXTENDS, merge, override, validate
 from raydc.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
-RUNS = sorted((ROOT / "configs").glob("*.yaml"))
 TREE: dict[str, Any] = {
     "name": "base",
     "method": {"name": "m"},
@@ -36,43 +34,6 @@ def write(folder: Path, name: str, tree: Any) -> Path:
     return path
 
 
-# ---- the files that are shipped ---------------------------------------------------------------------------------
-@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.name)
-def test_every_shipped_run_loads_and_survives_a_round_trip(path: Path) -> None:
-    run = load(path)
-    assert validate(yaml.safe_load(dump(run)), "dump") == run
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "methods").glob("*.yaml")), ids=lambda p: p.name)
-def test_every_shipped_method_is_a_run_but_for_its_data_and_scale(path: Path, tmp_path: Path) -> None:
-    own = {k: TREE[k] for k in ("name", "data", "squeeze")} | {"extends": str(path), "synthesize": {"ipc": 1}}
-    run = load(write(tmp_path, "run.yaml", own))
-    assert run.method.name == path.stem
-    assert run.synthesize.steps > 0 and run.synthesize.objective
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "datasets").glob("*.yaml")), ids=lambda p: p.name)
-def test_every_shipped_data_set_completes_a_run(path: Path, tmp_path: Path) -> None:
-    tree = TREE | {"data": {"extends": str(path)}}
-    assert load(write(tmp_path, "run.yaml", tree)).data.name
-
-
-def test_cda_is_sre2l_but_for_the_curriculum(tmp_path: Path) -> None:
-    """Values of the authors' ImageNet-1K scripts (specification, section 1.2)."""
-    own = {k: TREE[k] for k in ("name", "data", "squeeze")} | {"synthesize": {"ipc": 1}}
-    runs = [
-        load(write(tmp_path, f"{m}.yaml", own | {"extends": str(ROOT / "configs" / "methods" / f"{m}.yaml")}))
-        for m in ("sre2l", "cda")
-    ]
-    changed = differences(identity(runs[0]), identity(runs[1]))
-    assert [line.split(":")[0] for line in changed] == ["method.name", "synthesize.augment"]
-    synth = runs[0].synthesize
-    assert (synth.steps, synth.optimizer.lr, synth.optimizer.betas, synth.blocks.size) == (4000, 0.25, (0.5, 0.9), 100)
-    bn = synth.objective[1]
-    assert bn.use == "bn_statistics" and (bn.weight, bn.first_multiplier) == (0.01, 10.0)
-    assert runs[0].relabel is not None and runs[0].relabel.views == 300 and runs[0].evaluate.temperature == 20
-
-
 # ---- extends ----------------------------------------------------------------------------------------------------
 def test_one_parent(tmp_path: Path) -> None:
     write(tmp_path, "parents/base.yaml", TREE)
@@ -87,16 +48,17 @@ def test_two_parents_the_nearer_wins(tmp_path: Path) -> None:
     assert (run.seed, run.synthesize.ipc, run.synthesize.steps) == (5, 9, 8)
 
 
-def test_three_parents_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, "one.yaml", TREE)
-    write(tmp_path, "two.yaml", {"extends": "one.yaml"})
-    write(tmp_path, "three.yaml", {"extends": "two.yaml"})
-    with pytest.raises(ConfigError, match=r"two\.yaml extends 'one\.yaml': a chain of more than 2 parents"):
-        load(write(tmp_path, "run.yaml", {"extends": "three.yaml"}))
+def test_a_longer_chain_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "1.yaml", TREE)
+    for n in range(2, MAX_EXTENDS + 2):
+        write(tmp_path, f"{n}.yaml", {"extends": f"{n - 1}.yaml", "seed": n})
+    assert load(tmp_path / f"{MAX_EXTENDS + 1}.yaml").seed == MAX_EXTENDS + 1
+    with pytest.raises(ConfigError, match=rf"2\.yaml extends '1\.yaml': a chain of more than {MAX_EXTENDS} parents"):
+        load(write(tmp_path, "run.yaml", {"extends": f"{MAX_EXTENDS + 1}.yaml"}))
 
 
 def test_a_file_that_extends_itself_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a chain of more than 2 parents"):
+    with pytest.raises(ConfigError, match=f"a chain of more than {MAX_EXTENDS} parents"):
         load(write(tmp_path, "run.yaml", {"extends": "run.yaml"}))
 
 
@@ -111,6 +73,16 @@ def test_a_section_may_extend_a_file(tmp_path: Path) -> None:
     tree = {"extends": "base.yaml", "data": {"extends": "data/d.yaml", "validation_fraction": 0.5}}
     data = load(write(tmp_path, "run.yaml", tree)).data
     assert (data.name, data.image_size, data.validation_fraction) == ("d", 16, 0.5)
+
+
+def test_a_section_may_extend_a_chain_beside_that_of_the_run(tmp_path: Path) -> None:
+    """A pool of teachers or a protocol from a file counts over what the method says, and under what the run says."""
+    write(tmp_path, "method.yaml", TREE | {"evaluate": {"epochs": 3, "batch": 4, "test_every": 5}})
+    write(tmp_path, "protocols/base.yaml", {"epochs": 6, "batch": 7})
+    write(tmp_path, "protocols/own.yaml", {"extends": "base.yaml", "workers": 2})
+    tree = {"extends": "method.yaml", "evaluate": {"extends": "protocols/own.yaml", "batch": 8}}
+    judged = load(write(tmp_path, "run.yaml", tree)).evaluate
+    assert (judged.epochs, judged.batch, judged.test_every, judged.workers) == (6, 8, 5, 2)
 
 
 def test_lists_are_replaced_whole(tmp_path: Path) -> None:

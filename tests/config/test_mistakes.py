@@ -112,8 +112,12 @@ def test_the_value_found_is_shown() -> None:
         ("synthesize.objective.0.weight=0", ""),
         ("synthesize.objective=[{use: cross_entropy, weight: 0}]", "at least one objective term with weight > 0"),
         ("synthesize.objective.1={use: cross_entropy}", "objective terms must differ"),
-        ("synthesize.teacher=u", r"synthesize.teacher is 'u', but squeeze.teachers are \['t'\]"),
-        ("relabel.teacher=u", r"relabel.teacher is 'u'"),
+        ("synthesize.teachers.names=[u]", r"synthesize.teachers.names has 'u', but squeeze.teachers are \['t'\]"),
+        ("synthesize.teachers.names=[t, t]", "sampling: single takes one teacher"),
+        ("synthesize.initialize={use: mosaic, teacher: u}", "synthesize.initialize.teacher has 'u'"),
+        ("relabel.teachers.names=[u]", r"relabel.teachers.names has 'u'"),
+        ("relabel.teachers.names=[t, u]", "combine: single takes one teacher"),
+        ("synthesize.stages={sizes: [4, 6]}", "synthesize.stages.sizes ends with 6, but data.image_size is"),
         ("relabel.view.min_scale=0.5", ""),
         ("relabel.view={min_scale: 0.5, max_scale: 0.4}", "relabel.view: min_scale 0.5 is greater than max_scale 0.4"),
         ("synthesize.augment.0.ratio=[2, 1]", "synthesize.augment.0: ratio is"),
@@ -133,12 +137,24 @@ def test_settings_that_cannot_work_together_are_refused(text: str, message: str)
         override(run, [text])
 
 
+def test_rounds_and_stages_are_refused_together() -> None:
+    run = validate(copy.deepcopy(TREE), "test")
+    with pytest.raises(ConfigError, match="rounds and stages cannot be had at once"):
+        override(run, ["synthesize.rounds=2", f"synthesize.stages={{sizes: [4, {run.data.image_size}]}}"])
+
+
+def test_every_stage_needs_a_step() -> None:
+    run = validate(copy.deepcopy(TREE), "test")
+    with pytest.raises(ConfigError, match="steps is 1, fewer than the 2 stages"):
+        override(run, ["synthesize.steps=1", f"synthesize.stages={{sizes: [4, {run.data.image_size}]}}"])
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("synthesize.steps=many", "synthesize.steps: expected a whole number, found 'many'"),
         ("synthesize.steps=1.5", "synthesize.steps: expected a whole number, found 1.5"),
-        ("evaluate.temperature=hot", "evaluate.temperature: expected a number, found 'hot'"),
+        ("evaluate.loss.temperature=hot", "evaluate.loss.temperature: expected a number, found 'hot'"),
         ("synthesize.clamp=perhaps", "synthesize.clamp: expected true or false, found 'perhaps'"),
         ("evaluate.seeds=3", "evaluate.seeds: expected a list, found 3"),
         ("data.train=[1]", r"data.train: expected text, found \[1\]"),

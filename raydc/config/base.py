@@ -1,0 +1,39 @@
+"""What all records are made of: the strict base, and the kinds of numbers and names that they hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+class Anneal(Strict):
+    """A number that moves from one value to another over the steps of a block."""
+
+    start: float = Field(alias="from")
+    end: float = Field(alias="to")
+    shape: Literal["cosine", "linear", "step"] = "cosine"
+    milestone: float = Field(1.0, gt=0, le=1)
+    """The fraction of the steps after which ``to`` is reached and kept."""
+
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""The factor of a running average."""
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+"""A name that is safe in paths: lower case, digits, dot, dash, underscore."""
+
+
+def check_ratio(ratio: tuple[float, float]) -> None:
+    """Refuse a range of aspect ratios that is none."""
+    if not 0 < ratio[0] <= ratio[1]:
+        raise ValueError(f"ratio is {list(ratio)}; expected two positive numbers, the smaller first")
