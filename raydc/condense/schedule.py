@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from raydc.config.components import Anneal
+from raydc.config.base import Anneal
 
 
 def cosine(step: int, steps: int) -> float:

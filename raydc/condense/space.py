@@ -14,6 +14,7 @@ class Space:
     """
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | str = "cpu") -> None:
+        self._constants = (tuple(mean), tuple(std))  # on the host: comparing tensors would stall a device
         self.mean = torch.tensor(mean, device=device).view(-1, 1, 1)
         self.std = torch.tensor(std, device=device).view(-1, 1, 1)
         self.low = (0.0 - self.mean) / self.std
@@ -22,6 +23,12 @@ class Space:
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map float pixels in [0, 1], ``[..., C, H, W]``, into the space."""
         return (pixels - self.mean) / self.std
+
+    def adopt(self, x: torch.Tensor, other: Space) -> torch.Tensor:
+        """Map ``[..., C, H, W]`` of another space into this one."""
+        if self._constants == other._constants:
+            return x
+        return (x * (other.std / self.std)) + (other.mean - self.mean) / self.std
 
     def clamp_(self, x: torch.Tensor) -> torch.Tensor:
         """Clip ``x`` in place to what valid pixels map to."""

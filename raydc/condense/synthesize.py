@@ -1,44 +1,28 @@
 """The synthesis loop: one for all decoupled methods.
 
-Per step (SRe2L, arXiv 2306.13092, ``recover/data_synthesis.py``): look at the batch through the augmentations, sum
-the weighted terms of the objective, one Adam step on the pixels with a cosine learning rate, clip to valid pixels.
+Per step (SRe2L, arXiv 2306.13092, ``recover/data_synthesis.py``): a teacher of the pool looks at the images through the
+augmentations, the weighted terms of the objective are summed, one Adam step on the pixels with a cosine learning rate,
+pixels are clipped. What methods add is in the config: several teachers (G-VBSM), images of a class that begin one
+group after another (DELT), stages of other resolutions (FADRM).
 The last iterate is the result (the references track a "best" one and then overwrite it; specification, pitfall 2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
-from torch import nn
 
 from raydc.condense.augment import augment
-from raydc.condense.discrepancy import DISCREPANCIES
+from raydc.condense.discrepancy import DISCREPANCIES, Look, Term
+from raydc.condense.guide import Guide
+from raydc.condense.history import History
 from raydc.condense.schedule import cosine
-from raydc.condense.space import Space
-from raydc.condense.taps import tapped
-from raydc.config.schema import SynthesizeConfig
+from raydc.condense.stages import resized
+from raydc.condense.taps import Taps, tapped
+from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.keys import Key
-
-
-@dataclass
-class History:
-    """Objective terms over steps, kept on the device until asked for: reading a number stalls the step."""
-
-    steps: list[int] = field(default_factory=list)
-    terms: dict[str, list[torch.Tensor | float]] = field(default_factory=dict)
-
-    def add(self, step: int, terms: dict[str, torch.Tensor]) -> None:
-        """Keep the unweighted terms of a step."""
-        self.steps.append(step)
-        for name, value in terms.items():
-            self.terms.setdefault(name, []).append(value.detach())
-
-    def plain(self) -> dict[str, list[float] | list[int]]:
-        """The history as numbers, rounded to six digits so that they print alike everywhere."""
-        numbers = {name: [float(f"{float(v):.6g}") for v in values] for name, values in self.terms.items()}
-        return {"steps": list(self.steps), **numbers}
 
 
 class Synthesis:
@@ -46,53 +30,108 @@ class Synthesis:
 
     Args:
         config: the method's axes.
-        network: the frozen teacher in eval mode; maps ``[B, 3, H, W]`` of the space to outputs.
-        pick: maps the network's outputs to logits ``[B, K]`` over the label space.
-        space: the teacher's normalised space.
-        start: float32 ``[B, 3, H, W]``, the first pixels, in the space.
-        labels: int64 ``[B]``.
+        guides: the teachers of the pool, in order; the block lives in the space of the first.
+        start: float32 ``[B, 3, H, W]``, the first pixels, in that space.
+        labels: the class of each image.
+        indices: of each image within its class; they say who begins when.
         key: the block's key; step t draws from ``key.child("step", t)`` alone, so a block resumes at any step.
     """
 
     def __init__(
         self,
         config: SynthesizeConfig,
-        network: nn.Module,
-        pick: Callable[[torch.Tensor], torch.Tensor],
-        space: Space,
+        guides: Sequence[Guide],
         start: torch.Tensor,
-        labels: torch.Tensor,
+        labels: Sequence[int],
+        indices: Sequence[int],
         key: Key,
     ) -> None:
-        self.config, self.network, self.pick, self.space = config, network, pick, space
-        self.x = start.clone().requires_grad_(True)
-        self.labels, self.key = labels, key
-        self.done = 0
+        self.config, self.guides, self.space = config, list(guides), guides[0].space
+        self.start, self.key = start, key
+        self.classes, self.begins = tuple(labels), [config.begins(index) for index in indices]
+        self.labels = torch.tensor(self.classes, device=start.device)
+        self.done = min(self.begins)
         self.history = History()
-        adam = config.optimizer
+        self._enter(resized(start, config.stages.sizes[0]) if config.stages else start)
+
+    def _enter(self, x: torch.Tensor) -> None:
+        """Begin a stage: new pixels, a new optimiser, terms that remember nothing."""
+        self.x = x.detach().clone().requires_grad_(True)
+        adam = self.config.optimizer
         self.adam = torch.optim.Adam([self.x], lr=adam.lr, betas=adam.betas, eps=adam.eps, fused=self.x.is_cuda)
-        self.terms = [term for term in config.objective if term.weight > 0]
+        self.terms: dict[str, tuple[float, Term]] = {
+            c.use: (c.weight, DISCREPANCIES[c.use](c)) for c in self.config.objective if c.weight > 0
+        }
 
     def step(self) -> None:
         """Take one optimisation step."""
         config, t = self.config, self.done
+        if config.stages and t and config.stage(t) != config.stage(t - 1):
+            self._next_stage(config.stage(t))
         for group in self.adam.param_groups:
             group["lr"] = config.optimizer.lr * cosine(t, config.steps)
         self.adam.zero_grad(set_to_none=True)
-        with tapped(self.network) as taps:
-            view = augment(self.x, config.augment, self.key.child("step", t), t, config.steps)
-            logits = self.pick(self.network(view))
-            terms: dict[str, torch.Tensor] = {}
-            for c in self.terms:
-                terms[c.use] = DISCREPANCIES[c.use](c, logits, self.labels, taps)
-        torch.stack([c.weight * terms[c.use] for c in self.terms]).sum().backward()
+        key, places = self.key.child("step", t), self._places(t)
+        said: dict[str, torch.Tensor] = {}
+        for place in places:
+            terms = self._look(place, key, t)
+            weighted = [weight * terms[use] for use, (weight, _) in self.terms.items()]
+            (torch.stack(weighted).sum() / len(places)).backward()
+            for use, value in terms.items():
+                said[use] = said.get(use, 0.0) + value.detach() / len(places)
         self.adam.step()
         if config.clamp:
             with torch.no_grad():
                 self.space.clamp_(self.x)
         if t % config.log_every == 0 or t == config.steps - 1:
-            self.history.add(t, terms)
+            self.history.add(t, said)
         self.done = t + 1
+
+    def _places(self, step: int) -> list[int]:
+        """Which teachers of the pool look at a step."""
+        count = len(self.guides)
+        match self.config.teachers.sampling:
+            case "round_robin":
+                return [step % count]
+            case "random":
+                return [int(self.key.child("step", step, "teacher").integers(0, count))]
+            case "all":
+                return list(range(count))
+        return [0]
+
+    def _look(self, place: int, key: Key, t: int) -> dict[str, torch.Tensor]:
+        """The unweighted terms in the eyes of one teacher."""
+        config, guide = self.config, self.guides[place]
+        moving = [n for n, begin in enumerate(self.begins) if begin <= t]
+        rows = None if len(moving) == len(self.begins) else torch.tensor(moving, device=self.x.device)
+
+        def seen(pixels: torch.Tensor) -> torch.Tensor:
+            return augment(pixels, config.augment, key, t, config.steps)
+
+        def answer(pixels: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return guide.logits(seen(pixels), self.space)
+
+        wanted: dict[int, int] = {}
+        for _, term in self.terms.values():
+            for position, tile in term.tap(guide.layers, key).items():
+                wanted[position] = max(tile, wanted.get(position, 0))
+        pixels = self.x if rows is None else self.x[rows]
+        with tapped(guide.layers, wanted) if wanted else nullcontext(Taps(guide.layers)) as taps:
+            view = seen(pixels)
+            logits = guide.logits(view, self.space)
+        labels = self.labels if rows is None else self.labels[rows]
+        classes = self.classes if rows is None else tuple(self.classes[n] for n in moving)
+        look = Look(pixels, rows, view, labels, classes, logits, taps, guide, place, key, answer)
+        return {use: term(look) for use, (_, term) in self.terms.items()}
+
+    def _next_stage(self, stage: int) -> None:
+        """Go to the resolution of a stage, and mix in some of the start (FADRM, arXiv 2506.24125)."""
+        stages = self.config.stages
+        if stages is None:
+            return
+        size, keep = stages.sizes[stage], stages.keep
+        self._enter(keep * resized(self.x.detach(), size) + (1.0 - keep) * resized(self.start, size))
 
     def run(self, observe: Callable[[Synthesis], bool]) -> bool:
         """Step to the end, or until ``observe``, called at the start and after every step, returns False.
@@ -111,32 +150,34 @@ class Synthesis:
         return self.space.to_uint8(self.x)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """A copy of what the next step depends on: pixels, Adam's moments, the step count; and the history so far."""
+        """A copy of what the next step depends on: pixels, Adam's moments, the terms' memory; and the history."""
         x = self.x.detach()
-        moments = self.adam.state.get(self.x) or {"exp_avg": torch.zeros_like(x), "exp_avg_sq": torch.zeros_like(x)}
+        moments = self.adam.state.get(self.x) or {}
+        remembered = {f"term.{use}.{k}": v for use, (_, term) in self.terms.items() for k, v in term.state().items()}
         return {
             "x": x.clone(),
-            "exp_avg": moments["exp_avg"].clone(),
-            "exp_avg_sq": moments["exp_avg_sq"].clone(),
+            "exp_avg": moments.get("exp_avg", torch.zeros_like(x)).clone(),
+            "exp_avg_sq": moments.get("exp_avg_sq", torch.zeros_like(x)).clone(),
+            "adam_steps": torch.tensor(int(moments.get("step", 0))),
             "done": torch.tensor(self.done),
-            "history_steps": torch.tensor(self.history.steps),
-            **{f"history.{k}": torch.tensor([float(v) for v in vs]) for k, vs in self.history.terms.items()},
+            **remembered,
+            **self.history.state(),
         }
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from a state of the same block."""
-        with torch.no_grad():
-            self.x.copy_(state["x"])
+        self._enter(state["x"].to(self.x.device))
         self.done = int(state["done"])
         self.adam.state[self.x] = {
-            "step": torch.tensor(float(self.done), device=self.x.device if self.x.is_cuda else None),
+            "step": torch.tensor(float(state["adam_steps"]), device=self.x.device if self.x.is_cuda else None),
             "exp_avg": state["exp_avg"].to(self.x.device).clone(),
             "exp_avg_sq": state["exp_avg_sq"].to(self.x.device).clone(),
         }
-        self.history = History(
-            state["history_steps"].tolist(),
-            {k.removeprefix("history."): list(v.tolist()) for k, v in state.items() if k.startswith("history.")},
-        )
+        for use, (_, term) in self.terms.items():
+            prefix = f"term.{use}."
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            term.restore(own, self.x.device)
+        self.history = History.of(state)
 
 
 def snapshot_steps(steps: int, count: int) -> list[int]:

@@ -1,73 +1,83 @@
-"""What is collected while a frozen network looks at a batch: the statistics at its BatchNorm inputs."""
+"""What is collected while a frozen network looks at a batch: the moments at the inputs of its layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from raydc.condense.moments import Moments, moments
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer whose input can be looked at."""
+
+    name: str
+    kind: Literal["bn", "conv"]
+    module: nn.Module
+
+    @property
+    def running(self) -> Moments:
+        """What a BatchNorm layer knows of its training data."""
+        mean, var = self.module.running_mean, self.module.running_var
+        if not isinstance(mean, torch.Tensor) or not isinstance(var, torch.Tensor):
+            raise ValueError(f"layer {self.name} keeps no running statistics")
+        return Moments(mean.detach(), var.detach())
+
 
 @dataclass
 class Taps:
-    """Batch statistics of one forward pass and the targets they are held against, one entry a BatchNorm layer.
+    """Moments of one forward pass, by position of the layer in :func:`layers`.
 
-    Layers stand in the order of ``network.modules()``, the order that the first-layer multiplier of the references
-    refers to, in whatever order the pass reaches them. Every tensor is ``[channels]``; means and variances are of the
-    layer's input over batch, height and width; variances are biased (SRe2L ``recover/utils.py``, ``BNFeatureHook``).
+    A layer that the pass does not reach is absent; of one that it reaches twice, the last visit counts, as with the
+    references' hooks. The first layer, which the multipliers of the references refer to, is that of the smallest
+    position, in whatever order the pass reaches them.
     """
 
-    names: list[str]
-    running_means: list[torch.Tensor]
-    running_vars: list[torch.Tensor]
-    batch: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-    """Position of a layer to (mean, variance) of the batch. A layer that the pass does not reach is absent; of one
-    that it reaches twice, the last visit counts, as with the references' hooks."""
-
-    def pairs(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield (mean, variance, running mean, running variance) of each layer reached, in module order."""
-        for position in sorted(self.batch):
-            yield (*self.batch[position], self.running_means[position], self.running_vars[position])
+    layers: list[Layer]
+    batch: dict[int, Moments] = field(default_factory=dict)
 
 
-def batch_norms(network: nn.Module) -> list[tuple[str, nn.BatchNorm2d]]:
-    """The BatchNorm2d layers that have running statistics, in module order."""
-    return [
-        (name, m) for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None
-    ]
+def layers(network: nn.Module) -> list[Layer]:
+    """The BatchNorm2d layers with running statistics, and the Conv2d layers, in the order of ``network.modules()``."""
+    found = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            found.append(Layer(name, "bn", module))
+        elif isinstance(module, nn.Conv2d):
+            found.append(Layer(name, "conv", module))
+    return found
 
 
 @contextmanager
-def tapped(network: nn.Module) -> Iterator[Taps]:
-    """Collect the statistics of the next forward pass of ``network``.
+def tapped(found: list[Layer], wanted: Mapping[int, int]) -> Iterator[Taps]:
+    """Collect moments during the next forward pass of the network that the layers are of.
 
     The network must be in eval mode: what propagates is normalised with running statistics, and batch statistics
     enter only through these taps.
 
+    Args:
+        found: of :func:`layers`.
+        wanted: position of each layer to look at, and the side of its tiles; 0: channels only.
+
     Raises:
         ValueError: a BatchNorm layer is in training mode; it would drift with every pass.
     """
-    layers = batch_norms(network)
-    training = [name for name, m in layers if m.training]
+    training = [layer.name for layer in found if layer.kind == "bn" and layer.module.training]
     if training:
         raise ValueError(f"BatchNorm layers are in training mode: {', '.join(training[:3])}. Call network.eval()")
-    taps = Taps(
-        [name for name, _ in layers],
-        [m.running_mean.detach() for _, m in layers if m.running_mean is not None],
-        [m.running_var.detach() for _, m in layers if m.running_var is not None],
-    )
+    taps = Taps(found)
 
     def collect(position: int, _: nn.Module, inputs: tuple[Any, ...]) -> None:
-        # Statistics in at least fp32 whatever the network runs in: sums over 10^5 elements do not fit in 16 bits.
-        x = inputs[0] if inputs[0].dtype == torch.float64 else inputs[0].float()
-        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-        taps.batch[position] = mean, variance
+        taps.batch[position] = moments(inputs[0], wanted[position])
 
-    handles = [m.register_forward_pre_hook(partial(collect, i)) for i, (_, m) in enumerate(layers)]
+    handles = [found[n].module.register_forward_pre_hook(partial(collect, n)) for n in wanted]
     try:
         yield taps
     finally:

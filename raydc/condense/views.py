@@ -4,7 +4,8 @@ Teacher and student must use this one sampler, or the label belongs to another p
 manifest. Crops are enlarged with bilinear interpolation, half-pixel centres and no antialiasing filter, the rule of
 torchvision's ``resized_crop`` on tensors (within 1e-4, a fortieth of a grey level: sampling points are rounded to
 float32). A whole image at its own size is copied exactly. What an image is rendered to does not depend on the batch
-it is rendered in. Columns of a record: ``raydc/labels/views.py``.
+it is rendered in. Strips and operations come before the crop, at the stored size; partners have their own. Columns of
+a record: ``raydc/labels/views.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from raydc.labels.views import CUTMIX, column
+from raydc.condense.randaugment import operate
+from raydc.labels.views import CUTMIX, LAMBDA_ONE, PLAIN, column, flips_of, halves_of, mix_of, operations_of
 
 SAMPLER = "bilinear-v1"
 
@@ -31,31 +33,44 @@ def render(
         images: uint8 ``[B, 3, H, W]``, stored pixels.
         records: uint16 ``[B, 12]``, one view record an image.
         size: side of the view.
-        partners: uint8 ``[B, 3, H, W]``, the images pasted in by CutMix; needed if any record mixes.
+        partners: uint8 ``[B, 3, H, W]``, the images mixed in; needed if any record mixes.
         partner_records: uint16 ``[B, 12]``, the partners' records of the same view.
 
     Returns:
         float32 ``[B, 3, size, size]`` in [0, 1].
     """
     views = look(images, records, size)
-    mixed = np.flatnonzero(column(records, "op") == CUTMIX)
+    mixed = np.flatnonzero(mix_of(records) != PLAIN)
     if len(mixed) == 0:
         return views
     if partners is None or partner_records is None:
         raise ValueError(f"{len(mixed)} of {len(records)} view records mix two images, but no partners were given")
     if len(mixed) == len(records):
-        pasted = look(partners, partner_records, size)
-        return torch.where(_inside(records, size, views.device), pasted, views)
+        return _mixed(views, look(partners, partner_records, size), records, size)
     rows = torch.from_numpy(mixed).to(views.device)
-    pasted = look(partners[rows], partner_records[mixed], size)
-    views[rows] = torch.where(_inside(records[mixed], size, views.device), pasted, views[rows])
+    others = look(partners[rows], partner_records[mixed], size)
+    views[rows] = _mixed(views[rows], others, records[mixed], size)
     return views
 
 
+def _mixed(views: torch.Tensor, others: torch.Tensor, records: np.ndarray, size: int) -> torch.Tensor:
+    """Views and those of their partners, both ``[B, 3, size, size]``, put together; every record mixes."""
+    pasted = mix_of(records) == CUTMIX
+    if pasted.all():
+        return torch.where(_inside(records, size, views.device), others, views)
+    own = torch.from_numpy(column(records, "lam") / np.float32(LAMBDA_ONE)).to(views.device).view(-1, 1, 1, 1)
+    blended = own * views + (1.0 - own) * others
+    if not pasted.any():
+        return blended
+    where = torch.from_numpy(pasted).to(views.device).view(-1, 1, 1, 1)
+    return torch.where(where, torch.where(_inside(records, size, views.device), others, views), blended)
+
+
 def look(images: torch.Tensor, records: np.ndarray, size: int) -> torch.Tensor:
-    """Crop, enlarge and flip each image by its own record, without mixing. Shapes as in :func:`render`."""
+    """Prepare, crop, enlarge and flip each image by its own record, without mixing. Shapes as in :func:`render`."""
     top, left, height, width = (column(records, f"crop_{s}").astype(np.int64) for s in ("top", "left", "h", "w"))
-    flips = column(records, "flip") != 0
+    flips = flips_of(records)
+    images = _prepared(images, records)
     tall, wide = images.shape[2:]
     if (tall, wide) == (size, size):
         whole = (height == size) & (width == size)
@@ -68,6 +83,19 @@ def look(images: torch.Tensor, records: np.ndarray, size: int) -> torch.Tensor:
             views[index] = _copy(images[index], flips[rows])
         return views
     return _sample(images, _points(top, height, size, tall), _points(left, width, size, wide, flips))
+
+
+def _prepared(images: torch.Tensor, records: np.ndarray) -> torch.Tensor:
+    """What comes before the crop: halves change places, operations. The images themselves stay as they are."""
+    if not (column(records, "op") >> 8).any():
+        return images
+    for axis, swaps in zip((3, 2), halves_of(records).T, strict=True):
+        side = images.shape[axis]
+        turned = images.roll(side - side // 2, axis)
+        images = torch.where(torch.from_numpy(swaps).to(images.device).view(-1, 1, 1, 1), turned, images)
+    for operations, magnitudes in zip(*(part.T for part in operations_of(records)), strict=True):
+        images = operate(images, operations, magnitudes)
+    return images
 
 
 def _copy(images: torch.Tensor, flips: np.ndarray) -> torch.Tensor:

@@ -1,12 +1,24 @@
-"""Frozen toy networks with BatchNorm and statistics of their own."""
+"""Frozen toy networks with statistics of their own, and a term's look at them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from raydc.condense.discrepancy import Look, Term
+from raydc.condense.guide import Guide
+from raydc.condense.moments import tiles
+from raydc.condense.space import Space
+from raydc.condense.statistics import Segment, Statistics
+from raydc.condense.taps import layers, tapped
 from raydc.keys import Key
+
+PLAIN = Space((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+LOOK = Key(("look",))
 
 
 def frozen(network: nn.Module, name: str = "net") -> nn.Module:
@@ -48,6 +60,94 @@ class TinyResNet(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+class TinyMobile(nn.Module):
+    """Depthwise, squeeze-and-excite and 1x1 convolutions, one BatchNorm."""
+
+    def __init__(self, classes: int = 5, width: int = 6) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.depth = nn.Conv2d(width, width, 3, stride=2, padding=1, groups=width)
+        self.squeeze = nn.Conv2d(width, width, 1)
+        self.point = nn.Conv2d(width, width + 2, 1)
+        self.fc = nn.Linear(width + 2, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.depth(F.silu(self.norm(self.stem(x))))
+        x = x * torch.sigmoid(self.squeeze(x.mean(dim=(2, 3), keepdim=True)))
+        return self.fc(F.silu(self.point(x)).mean(dim=(2, 3)))
+
+
+class TinyConvNet(nn.Module):
+    """No BatchNorm at all."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.norm = nn.GroupNorm(6, 6)
+        self.fc = nn.Linear(6, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(F.silu(self.norm(self.conv(x))).mean(dim=(2, 3)))
+
+
 def pixels(count: int, side: int, name: str = "x", channels: int = 3) -> torch.Tensor:
     """Keyed noise, float32 ``[count, channels, side, side]``."""
     return torch.from_numpy(Key((name,)).normal(count, channels, side, side))
+
+
+def guided(network: nn.Module, space: Space = PLAIN, statistics: Statistics | None = None) -> Guide:
+    """A teacher whose outputs are the logits."""
+    return Guide(network, lambda z: z, space, statistics)
+
+
+def invented(network: nn.Module, side: int, tile: int, classes: int, name: str = "statistics") -> Statistics:
+    """Keyed numbers in the place of statistics, for a network that looks at pictures of this side."""
+    found, sizes, handles = layers(network), {}, []
+    for layer in found:
+        handles.append(
+            layer.module.register_forward_pre_hook(lambda _, x, n=layer.name: sizes.update({n: x[0].shape[1:]}))
+        )
+    network(torch.zeros(1, 3, side, side, dtype=next(network.parameters()).dtype))
+    for handle in handles:
+        handle.remove()
+    counts = {a.name: tiles(*sizes[a.name][1:], tile) if a.kind == "conv" else 0 for a in found}
+    segments = [Segment(a.name, sizes[a.name][0], counts[a.name]) for a in found]
+    draw = torch.from_numpy(Key((name,)).normal(1 + classes, 3, sum(s.channels + s.tiles for s in segments)))
+    draw[:, 1:] = 0.3 + draw[:, 1:].abs()
+    return Statistics(segments, tile, draw[0], draw[1:])
+
+
+def look_at(
+    term: Term,
+    guide: Guide,
+    x: torch.Tensor,
+    classes: Sequence[int] | None = None,
+    *,
+    key: Key = LOOK,
+    place: int = 0,
+    rows: torch.Tensor | None = None,
+    seen: Callable[[torch.Tensor], torch.Tensor] = lambda v: v,
+) -> Look:
+    """One look at pixels ``[B, 3, S, S]`` for one term, as the loop makes it; by default all images are of class 0."""
+    own = tuple(classes) if classes is not None else (0,) * len(x)
+    with tapped(guide.layers, term.tap(guide.layers, key)) as taps:
+        view = seen(x)
+        logits = guide.logits(view, PLAIN)
+
+    def answer(pixels: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return guide.logits(seen(pixels), PLAIN)
+
+    return Look(x, rows, view, torch.tensor(own), own, logits, taps, guide, place, key, answer)
+
+
+def judged(term: Term, guide: Guide | nn.Module, x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+    """The term of one look."""
+    guide = guide if isinstance(guide, Guide) else guided(guide)
+    return term(look_at(term, guide, x, *args, **kwargs))  # type: ignore[arg-type]
+
+
+def order(count: int) -> torch.Tensor:
+    """A keyed order of images that is not the identity."""
+    return torch.from_numpy(np.roll(Key(("order",)).permutation(count), 1))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
 
-from raydc.condense.augment import AUGMENTATIONS, augment, flip, resized_crop, roll
-from raydc.config.components import Anneal, Flip, ResizedCrop, Roll
+from raydc.condense.augment import AUGMENTATIONS, augment, flip, padded_crop, patch_shuffle, resized_crop, roll
+from raydc.config.axes.augment import Flip, PaddedCrop, PatchShuffle, ResizedCrop, Roll
+from raydc.config.base import Anneal
 from raydc.keys import Key
-from tests.condense.nets import pixels
+from tests.condense.nets import order, pixels
 
 KEY = Key((0, "step", 0))
 CROP = ResizedCrop(use="resized_crop")
@@ -105,6 +108,68 @@ def test_offsets_reach_both_bounds(low: int, high: int) -> None:
     assert set(drawn[:, 0].tolist()) == set(drawn[:, 1].tolist()) == set(range(low, high + 1))
 
 
+# ---- padded crop ------------------------------------------------------------------------------------------------
+def windowed(x: torch.Tensor, pad: int, top: int, left: int) -> torch.Tensor:
+    bordered = v2.functional.pad(x, [pad] * 4, fill=0.0)
+    return v2.functional.crop(bordered, top, left, x.shape[2], x.shape[3])
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (8, 8), (4, 4), (1, 6)])
+def test_a_padded_crop_is_torchvisions(corner: tuple[int, int]) -> None:
+    assert torch.equal(padded_crop.apply(X, np.array([[4, *corner]])), windowed(X, 4, *corner))
+    if corner == (4, 4):
+        assert torch.equal(padded_crop.apply(X, np.array([[4, 4, 4]])), X)
+
+
+def test_padded_crops_by_image() -> None:
+    windows = padded_crop.draw(PaddedCrop(use="padded_crop", pad=8, shared=False), KEY, 4, (24, 24), 0, 1)
+    assert windows.shape == (4, 3) and len({tuple(w) for w in windows.tolist()}) == 4
+    views = padded_crop.apply(X, windows)
+    for image, view, window in zip(X.split(1), views.split(1), windows.tolist(), strict=True):
+        assert torch.equal(view, windowed(image, *window))
+
+
+def test_windows_reach_both_ends_and_are_shared() -> None:
+    config = PaddedCrop(use="padded_crop", pad=2)
+    drawn = np.concatenate([padded_crop.draw(config, KEY.child(i), 9, (8, 8), 0, 1) for i in range(300)])
+    assert drawn.shape == (300, 3) and (drawn[:, 0] == 2).all()
+    assert set(drawn[:, 1].tolist()) == set(drawn[:, 2].tolist()) == {0, 1, 2, 3, 4}
+
+
+# ---- patch shuffle ----------------------------------------------------------------------------------------------
+def shuffled(image: np.ndarray, columns: list[int], rows: list[int]) -> np.ndarray:
+    """Strips by NumPy: vertical ones first, then horizontal ones; the last takes what is left over."""
+    for axis, places in ((2, columns), (1, rows)):
+        step = image.shape[axis] // len(places)
+        strips = np.split(image, [step * n for n in range(1, len(places))], axis=axis)
+        image = np.concatenate([strips[n] for n in places], axis=axis)
+    return image
+
+
+@pytest.mark.parametrize(("factor", "side"), [(2, 24), (3, 24), (4, 24), (2, 7), (3, 8)])
+def test_patches_are_shuffled_by_image(factor: int, side: int) -> None:
+    x = pixels(6, side)
+    orders = patch_shuffle.draw(
+        PatchShuffle(use="patch_shuffle", factor=factor, shared=False), KEY, 6, (side, side), 0, 1
+    )
+    views = patch_shuffle.apply(x, orders)
+    assert orders.shape == (6, 2, factor) and views.shape == x.shape
+    for image, view, (columns, rows) in zip(x.numpy(), views.numpy(), orders.tolist(), strict=True):
+        np.testing.assert_array_equal(view, shuffled(image, columns, rows))
+    assert not torch.equal(views, x)
+    assert torch.equal(views.flatten(1).sort(1).values, x.flatten(1).sort(1).values)
+
+
+def test_four_quarters_change_places() -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).expand(1, 3, 2, 2)
+    seen = set()
+    for i in range(60):
+        orders = patch_shuffle.draw(PatchShuffle(use="patch_shuffle"), KEY.child(i), 5, (2, 2), 0, 1)
+        assert orders.shape == (1, 2, 2)
+        seen.add(tuple(patch_shuffle.apply(x, orders)[0, 0].flatten().tolist()))
+    assert seen == {(1, 2, 3, 4), (2, 1, 4, 3), (3, 4, 1, 2), (4, 3, 2, 1)}
+
+
 # ---- the list of them -------------------------------------------------------------------------------------------
 def test_augmentations_apply_in_the_order_of_the_list() -> None:
     mirror, shift = Flip(use="flip", p=1.0), Roll(use="roll", min_offset=3, max_offset=3)
@@ -133,3 +198,34 @@ def test_steps_draw_different_looks() -> None:
 def test_names_of_records_are_names_of_files() -> None:
     for name, module in AUGMENTATIONS.items():
         assert module.__name__.endswith(f".{name}") and callable(module.draw) and callable(module.apply)
+
+
+RECORDS = [
+    ResizedCrop(use="resized_crop", min_scale=0.3),
+    ResizedCrop(use="resized_crop", min_scale=0.3, shared=False),
+    PaddedCrop(use="padded_crop", pad=2),
+    PaddedCrop(use="padded_crop", pad=2, shared=False),
+    Flip(use="flip", p=1.0),
+    Roll(use="roll", max_offset=3),
+    PatchShuffle(use="patch_shuffle", shared=False),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: f"{r.use}-{getattr(r, 'shared', True)}")
+def test_gradient_against_finite_differences(record: Any) -> None:
+    x = pixels(2, 5).double().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda v: augment(v, [record], KEY, 0, 1), (x,))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: f"{r.use}-{getattr(r, 'shared', True)}")
+def test_the_same_key_gives_the_same_look_and_half_precision_is_near(record: Any) -> None:
+    view = augment(X, [record], KEY, 0, 1)
+    assert torch.equal(view, augment(X, [record], KEY, 0, 1)) and view.shape == X.shape
+    half = augment(X.to(torch.bfloat16), [record], KEY, 0, 1)
+    assert half.dtype == torch.bfloat16 and torch.allclose(half.float(), view, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("record", [r for r in RECORDS if getattr(r, "shared", True)], ids=lambda r: r.use)
+def test_a_shared_look_knows_no_order_of_images(record: Any) -> None:
+    p = order(4)
+    assert torch.equal(augment(X[p], [record], KEY, 0, 1), augment(X, [record], KEY, 0, 1)[p])

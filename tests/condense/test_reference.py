@@ -17,9 +17,9 @@ from torchvision.transforms import v2
 from raydc.condense.augment import flip, resized_crop, roll
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis
-from raydc.config.schema import SynthesizeConfig
+from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.keys import Key
-from tests.condense.nets import TinyResNet, frozen, pixels
+from tests.condense.nets import TinyResNet, frozen, guided, pixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIDE, STEPS, LR, WEIGHT, FIRST = 32, 5, 0.25, 0.01, 10.0
@@ -100,7 +100,7 @@ def difference(network: nn.Module, config: SynthesizeConfig, dtype: torch.dtype)
     """Absolute difference of the two implementations after the last step."""
     network = frozen(network).to(dtype)
     start, labels = pixels(4, SIDE).to(dtype), torch.tensor([3, 1, 7, 9])
-    made = Synthesis(config, network, lambda z: z, Space(MEAN, STD), start, labels, KEY)
+    made = Synthesis(config, [guided(network, Space(MEAN, STD))], start, labels.tolist(), [0] * 4, KEY)
     assert made.run(lambda _: True)
     expected = reference(network, start, labels, config)
     assert (expected - start).abs().max() > 0.3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raydc.condense.schedule import anneal, cosine
-from raydc.config.components import Anneal
+from raydc.config.base import Anneal
 
 TENTHS = [0, 100, 250, 500, 750, 900]
 

@@ -56,3 +56,21 @@ def test_stored_pixels_know_nothing_of_gradients_or_precision() -> None:
     out = Space(MEAN, STD).to_uint8(x)
     assert out.dtype == torch.uint8 and not out.requires_grad and out.device.type == "cpu"
     assert out[0, :, 0, 0].tolist() == [round(255 * m) for m in MEAN]
+
+
+def test_a_picture_of_another_space_stays_the_same_picture() -> None:
+    one, other = Space(MEAN, STD), Space((0.5, 0.4, 0.3), (0.1, 0.2, 0.9))
+    x = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    adopted = other.adopt(one.normalize(x), one)
+    torch.testing.assert_close(adopted, other.normalize(x), rtol=0, atol=1e-5)
+    y = one.normalize(x)
+    assert one.adopt(y, Space(MEAN, STD)) is y  # no arithmetic, no rounding
+    plain = Space((0.0,) * 3, (1.0,) * 3)
+    torch.testing.assert_close(plain.adopt(y, one), x, rtol=0, atol=1e-6)
+
+
+def test_the_gradient_finds_its_way_back_from_another_space() -> None:
+    one, other = Space(MEAN, STD), Space((0.5, 0.4, 0.3), (0.1, 0.2, 0.9))
+    x = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    other.adopt(x, one).sum().backward()
+    assert x.grad[0, :, 0, 0].tolist() == pytest.approx([0.229 / 0.1, 0.224 / 0.2, 0.225 / 0.9])

@@ -9,15 +9,18 @@ import pytest
 import torch
 from torch import nn
 
+from raydc.condense.guide import Guide
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis, snapshot_steps
-from raydc.config.schema import SynthesizeConfig
+from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.keys import Key
-from tests.condense.nets import TinyResNet, frozen, pixels
+from tests.condense.nets import TinyConvNet, TinyResNet, frozen, guided, invented, order, pixels
 
 MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.25, 0.3)
 NETWORK = frozen(TinyResNet())
-LABELS = torch.tensor([0, 1, 2, 3])
+STATISTICS = invented(NETWORK, 16, 4, 5)
+LABELS = [0, 1, 2, 3]
+SPACE = Space(MEAN, STD)
 CDA = [
     {"use": "resized_crop", "min_scale": {"from": 1.0, "to": 0.08}},
     {"use": "flip"},
@@ -41,7 +44,8 @@ def config(**settings: Any) -> SynthesizeConfig:
 
 def synthesis(settings: SynthesizeConfig, x: torch.Tensor | None = None, seed: int = 0) -> Synthesis:
     start = pixels(4, 16) if x is None else x
-    return Synthesis(settings, NETWORK, lambda z: z, Space(MEAN, STD), start, LABELS[: len(start)], Key((seed, "b")))
+    guides = [guided(NETWORK, SPACE, STATISTICS)]
+    return Synthesis(settings, guides, start, LABELS[: len(start)], [0] * len(start), Key((seed, "b")))
 
 
 def go_on(_: Synthesis) -> bool:
@@ -63,7 +67,7 @@ def test_steps_are_adams_by_hand() -> None:
         optimizer={"lr": lr, "betas": [beta1, beta2], "eps": eps},
         steps=steps,
     )
-    made = Synthesis(settings, linear, lambda z: z, Space(MEAN, STD), start, LABELS[:2], Key((0,)))
+    made = Synthesis(settings, [guided(linear, SPACE)], start, LABELS[:2], [0, 0], Key((0,)))
 
     x, m, v = start.numpy().copy(), np.zeros((2, 3, 4, 4)), np.zeros((2, 3, 4, 4))
     mean, std = (np.float32(c).reshape(3, 1, 1) for c in (MEAN, STD))
@@ -125,7 +129,7 @@ def test_pick_maps_outputs_to_the_label_space() -> None:
     mirrored.fc.weight.copy_(mirrored.fc.weight[columns])
     mirrored.fc.bias.copy_(mirrored.fc.bias[columns])
     one, other = (
-        Synthesis(config(), network, pick, Space(MEAN, STD), pixels(4, 16), LABELS, Key((0, "b")))
+        Synthesis(config(), [Guide(network, pick, SPACE)], pixels(4, 16), LABELS, [0] * 4, Key((0, "b")))
         for network, pick in ((NETWORK, lambda z: z), (mirrored, lambda z: z[:, columns]))
     )
     one.run(go_on)
@@ -137,6 +141,31 @@ def test_a_term_without_weight_is_not_computed() -> None:
     made = synthesis(config(objective=[TERMS[0], {"use": "bn_statistics", "weight": 0.0}]))
     made.run(go_on)
     assert set(made.history.terms) == {"cross_entropy"}
+
+
+@pytest.mark.parametrize("use", ["bn_statistics", "conv_statistics", "densification"])
+def test_a_term_that_has_nothing_to_say_may_be_the_only_one(use: str) -> None:
+    """No BatchNorm, every layer left out, one image a class: the pixels stay where they are."""
+    only = {"use": use, **({"drop": 1.0} if use == "conv_statistics" else {})}
+    start = pixels(3, 8).clamp(-1, 1)
+    settings = config(objective=[only], augment=[], steps=2)
+    made = Synthesis(settings, [guided(frozen(TinyConvNet()), SPACE)], start, LABELS[:3], [0] * 3, Key((0,)))
+    made.run(go_on)
+    assert torch.equal(made.x, start) and made.history.plain()[use] == [0.0, 0.0]
+
+
+def test_images_in_another_order_become_the_same_pictures() -> None:
+    """One look is shared by all images of a step, and statistics know no order."""
+    p, double = order(4), frozen(TinyResNet()).double()
+    both = []
+    for rows in (torch.arange(4), p):
+        labels = [LABELS[n] for n in rows]
+        made = Synthesis(
+            config(), [guided(double, SPACE)], pixels(4, 16).double()[rows], labels, [0] * 4, Key((0, "b"))
+        )
+        made.run(go_on)
+        both.append(made.x.detach())
+    assert torch.allclose(both[1], both[0][p], rtol=0, atol=1e-8)
 
 
 # ---- history ----------------------------------------------------------------------------------------------------
@@ -181,24 +210,6 @@ def test_ambient_randomness_has_no_say() -> None:
     other = synthesis(config())
     other.run(go_on)
     assert torch.equal(one.x, other.x)
-
-
-@pytest.mark.parametrize("stop", [0, 1, 4, 6])
-def test_going_on_from_a_state_is_as_if_nothing_had_happened(stop: int) -> None:
-    whole = synthesis(config(log_every=2))
-    whole.run(go_on)
-
-    first = synthesis(config(log_every=2))
-    first.run(lambda s: s.done < stop)
-    state = first.state()
-    first.run(go_on)  # a state is a copy: what happens after it was taken does not reach it
-
-    again = synthesis(config(log_every=2), torch.zeros(4, 3, 16, 16))
-    again.restore({name: tensor.clone() for name, tensor in state.items()})
-    assert again.done == stop
-    again.run(go_on)
-    assert torch.equal(again.x, whole.x)
-    assert again.history.plain() == whole.history.plain()
 
 
 def test_a_state_is_tensors_alone() -> None:

@@ -7,10 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from raydc.condense.randaugment import operate
 from raydc.condense.views import look, render
-from raydc.config.components import CutMix, Views
+from raydc.config.axes.views import CutMix, Mix, MixUp, RandAugment, Views
 from raydc.keys import Key
-from raydc.labels.views import CUTMIX, PLAIN, column, draw
+from raydc.labels.views import CUTMIX, PLAIN, column, draw, halves_of, operations_of
 
 
 def noise(count: int, side: int, name: str = "pixels") -> torch.Tensor:
@@ -80,8 +81,54 @@ def test_cutmix_pastes_the_partners_view_into_the_box() -> None:
         assert torch.equal(mixed[i], expected)
 
 
-def test_rendering_leaves_the_images_alone() -> None:
-    images, records = noise(5, 16), draw(Key((5,)), 5, 16, 16, 16, Views(mix=CutMix(use="cutmix")))
+def test_mixup_weighs_the_view_and_the_partners() -> None:
+    images = noise(12, 24)
+    records = draw(Key((4,)), 12, 24, 24, 24, Views(mix=MixUp(use="mixup")))
+    records[5, 0], records[6, 0] = PLAIN, CUTMIX
+    records[6, 8:12] = [0, 0, 24, 12]
+    partner, plain = column(records, "partner").astype(np.int64), look(images, records, 24)
+    mixed = render(images, records, 24, images[torch.from_numpy(partner)], records[partner])
+    assert torch.equal(mixed[5], plain[5])
+    assert torch.equal(mixed[6], torch.cat([plain[partner[6]][..., :12], plain[6][..., 12:]], -1))
+    for i in (0, 4, 7, 11):
+        own = column(records, "lam")[i] / 65535
+        assert torch.allclose(mixed[i], own * plain[i] + (1 - own) * plain[partner[i]], atol=1e-6)
+    alone = render(images[:5], records[:5], 24, images[torch.from_numpy(partner[:5])], records[partner[:5]])
+    assert torch.equal(alone, mixed[:5])
+
+
+@pytest.mark.parametrize("side", [16, 17])
+def test_halves_change_places_before_the_crop(side: int) -> None:
+    whole = Views(min_scale=1.0, flip=0.0, shuffle=2)
+    images, records = noise(40, side), draw(Key((7,)), 40, side, side, side, whole)
+    records[:, 1:5] = [0, 0, side, side]
+    views, half = (look(images, records, side) * 255).round().byte(), side // 2
+    seen = set()
+    for image, view, (left, up) in zip(images, views, halves_of(records).tolist(), strict=True):
+        expected = torch.cat([image[..., half:], image[..., :half]], -1) if left else image
+        expected = torch.cat([expected[:, half:], expected[:, :half]], 1) if up else expected
+        assert torch.equal(view, expected)
+        seen.add((left, up))
+    assert len(seen) == 4
+
+
+def test_operations_are_those_of_the_record() -> None:
+    views = Views(min_scale=1.0, flip=0.5, randaugment=RandAugment(ops=2, magnitude=13))
+    images, records = noise(60, 16), draw(Key((8,)), 60, 16, 16, 16, views)
+    records[:, 1:5] = [0, 0, 16, 16]
+    (first, second), (weak, strong) = (part.T for part in operations_of(records))
+    expected = operate(operate(images, first, weak), second, strong).float() / 255
+    shown = look(images, records, 16)
+    mirrored = torch.from_numpy(column(records, "flip") % 2 == 1)
+    assert torch.equal(shown[~mirrored], expected[~mirrored])
+    assert torch.equal(shown[mirrored], expected[mirrored].flip(-1))
+    assert not torch.equal(expected, images / 255)
+
+
+@pytest.mark.parametrize("mix", [CutMix(use="cutmix"), MixUp(use="mixup")])
+def test_rendering_leaves_the_images_alone(mix: Mix) -> None:
+    views = Views(mix=mix, shuffle=2, randaugment=RandAugment())
+    images, records = noise(5, 16), draw(Key((5,)), 5, 16, 16, 16, views)
     before, partner = images.clone(), column(records, "partner").astype(np.int64)
     render(images, records, 16, images[torch.from_numpy(partner)], records[partner])
     assert torch.equal(images, before)

@@ -1,7 +1,7 @@
 """The look of a step: each component draws a small record from a key, then applies it to the batch.
 
 ``draw(config, key, count, (H, W), step, steps) -> record`` runs on the host in NumPy; ``apply(x, record)`` is
-differentiable torch. To add one: a config record in ``config/components.py``, a file here, a line in the table.
+differentiable torch. To add one: a config record in ``config/axes/augment.py``, a file here, a line in the table.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ from typing import Any
 
 import torch
 
-from raydc.condense.augment import flip, resized_crop, roll
+from raydc.condense.augment import dsa, flip, padded_crop, patch_shuffle, resized_crop, roll
 from raydc.keys import Key
 
-AUGMENTATIONS: dict[str, ModuleType] = {"resized_crop": resized_crop, "flip": flip, "roll": roll}
+AUGMENTATIONS: dict[str, ModuleType] = {
+    "resized_crop": resized_crop,
+    "padded_crop": padded_crop,
+    "flip": flip,
+    "roll": roll,
+    "patch_shuffle": patch_shuffle,
+    "dsa": dsa,
+}
 
 
 def augment(x: torch.Tensor, configs: list[Any], key: Key, step: int, steps: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from raydc.config.components import Flip
+from raydc.config.axes.augment import Flip
 from raydc.keys import Key
 
 

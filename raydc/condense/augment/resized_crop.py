@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from raydc.condense.schedule import anneal
-from raydc.config.components import ResizedCrop
+from raydc.config.axes.augment import ResizedCrop
 from raydc.keys import Key
 from raydc.labels.views import resized_crop_boxes
 

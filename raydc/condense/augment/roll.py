@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from raydc.config.components import Roll
+from raydc.config.axes.augment import Roll
 from raydc.keys import Key
 
 

@@ -11,7 +11,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from raydc.condense.discrepancy.term import Look, Term
+from raydc.condense.moments import wide
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of logits ``[B, K]`` with labels ``[B]``, a scalar."""
-    return F.cross_entropy(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, labels)
+
+class CrossEntropyTerm(Term):
+    """The mean cross-entropy of the logits with the labels."""
+
+    def __call__(self, look: Look) -> torch.Tensor:
+        """The mean cross-entropy, a scalar; never in 16 bits."""
+        return F.cross_entropy(wide(look.logits), look.labels)

@@ -7,14 +7,28 @@ Not for: data sets whose pictures must not be recognisable in the product.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from raydc.condense.initialize.gallery import Gallery
+from raydc.condense.initialize.pick import Pick
 from raydc.condense.space import Space
+from raydc.config.axes.initialize import Real
 from raydc.keys import Key
 
 
-def real(key: Key, label: int, index: int, size: int, space: Space, gallery: Gallery | None) -> torch.Tensor:
+def image(
+    config: Real,
+    key: Key,
+    label: int,
+    index: int,
+    ipc: int,
+    size: int,
+    space: Space,
+    gallery: Gallery | None,
+    picks: Sequence[Pick] | None,
+) -> torch.Tensor:
     """Return the ``index``-th of a keyed permutation of the class's images, ``[3, size, size]`` in the space.
 
     Raises:

@@ -1,0 +1,62 @@
+"""Moments of a feature map: by channel, and by tile of the plane over all channels.
+
+A map is ``[B, C, H, W]``. By channel: mean and variance over batch, height and width. By tile of side p (G-VBSM, arXiv
+2311.17950; specification section 1.3): the map is enlarged bilinearly so that both sides are multiples of p, cut into
+K = (H'/p)(W'/p) tiles, row by row, and of each the mean and variance over batch, channels and positions is taken; a map
+no larger than p is one tile. Variances are biased. Sums in at least fp32, whatever the network runs in: sums over 10^5
+elements do not fit in 16 bits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """The same in fp32, if it is not in fp64: what sums, norms and softmaxes are taken of."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class Moments(NamedTuple):
+    """Means and variances of one layer's input, ``[C]`` by channel; ``[K]`` by tile, where tiles are asked for."""
+
+    mean: torch.Tensor
+    var: torch.Tensor
+    tile_mean: torch.Tensor | None = None
+    tile_var: torch.Tensor | None = None
+
+
+def moments(x: torch.Tensor, tile: int = 0) -> Moments:
+    """The moments of a batch ``[B, C, H, W]``; ``tile`` is the side of a tile, 0 for none."""
+    x = wide(x)
+    var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+    if not tile:
+        return Moments(mean, var)
+    tile_var, tile_mean = torch.var_mean(tiled(x, tile), dim=(0, 1, 3, 5), correction=0)
+    return Moments(mean, var, tile_mean.flatten(), tile_var.flatten())
+
+
+def moments_of_each(x: torch.Tensor, tile: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """The moments of each image alone: means and variances ``[B, C + K]``, channels first, then tiles."""
+    x = wide(x)
+    var, mean = torch.var_mean(x, dim=(2, 3), correction=0)
+    if not tile:
+        return mean, var
+    tile_var, tile_mean = torch.var_mean(tiled(x, tile), dim=(1, 3, 5), correction=0)
+    return torch.cat([mean, tile_mean.flatten(1)], 1), torch.cat([var, tile_var.flatten(1)], 1)
+
+
+def tiled(x: torch.Tensor, tile: int) -> torch.Tensor:
+    """Cut ``[B, C, H, W]`` into tiles, ``[B, C, rows, tile, columns, tile]``."""
+    rows, columns = (-(-side // tile) for side in x.shape[2:])
+    if x.shape[2:] != (rows * tile, columns * tile):
+        x = F.interpolate(x, size=(rows * tile, columns * tile), mode="bilinear", align_corners=False)
+    return x.unflatten(2, (rows, tile)).unflatten(4, (columns, tile))
+
+
+def tiles(height: int, width: int, tile: int) -> int:
+    """How many tiles a map of this size is cut into."""
+    return -(-height // tile) * -(-width // tile) if tile else 0

@@ -1,0 +1,96 @@
+"""Moments by channel and by tile against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from raydc.condense.moments import moments, moments_of_each, tiled, tiles
+from tests.condense.nets import order, pixels
+
+X = pixels(3, 8, channels=2).double()
+
+
+def by_tile(x: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each tile over batch, channels and positions, row by row, by plain loops."""
+    cut = [x[:, :, i : i + side, j : j + side] for i in range(0, x.shape[2], side) for j in range(0, x.shape[3], side)]
+    return np.array([c.mean() for c in cut]), np.array([c.var() for c in cut])
+
+
+def test_by_channel() -> None:
+    got = moments(X)
+    np.testing.assert_allclose(got.mean, X.numpy().mean(axis=(0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(got.var, X.numpy().var(axis=(0, 2, 3)), rtol=1e-12)
+    assert got.tile_mean is None and got.tile_var is None
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 8])
+def test_by_tile_where_the_map_is_a_multiple(side: int) -> None:
+    got, (mean, var) = moments(X, side), by_tile(X.numpy(), side)
+    np.testing.assert_allclose(got.tile_mean, mean, rtol=1e-10)
+    np.testing.assert_allclose(got.tile_var, var, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(got.mean, moments(X).mean, rtol=0)
+
+
+def enlarged(x: np.ndarray, side: int) -> np.ndarray:
+    """Bilinear, half-pixel centres, the border repeated, along both axes."""
+
+    def weights(old: int) -> np.ndarray:
+        at = np.clip((np.arange(side) + 0.5) * old / side - 0.5, 0, None)
+        low = np.minimum(at.astype(int), old - 1)
+        out = np.zeros((side, old))
+        for n, (a, b) in enumerate(zip(low, np.minimum(low + 1, old - 1), strict=True)):
+            out[n, a] += 1 - (at[n] - a)
+            out[n, b] += at[n] - a
+        return out
+
+    return np.einsum("ih,bchw,jw->bcij", weights(x.shape[2]), x, weights(x.shape[3]))
+
+
+@pytest.mark.parametrize(("map_side", "side", "count"), [(7, 4, 4), (5, 16, 1), (1, 4, 1), (9, 4, 9)])
+def test_a_map_that_is_no_multiple_is_enlarged(map_side: int, side: int, count: int) -> None:
+    x = pixels(2, map_side).double()
+    got, up = moments(x, side), enlarged(x.numpy(), -(-map_side // side) * side)
+    mean, var = by_tile(up, side)
+    assert len(got.tile_mean) == count == tiles(map_side, map_side, side)
+    np.testing.assert_allclose(got.tile_mean, mean, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(got.tile_var, var, rtol=1e-9, atol=1e-12)
+
+
+def test_a_map_need_not_be_square() -> None:
+    x = X[:, :, :4]
+    mean, var = by_tile(x.numpy(), 4)
+    np.testing.assert_allclose(moments(x, 4).tile_mean, mean, rtol=1e-10)
+    np.testing.assert_allclose(moments(x, 4).tile_var, var, rtol=1e-10)
+    assert tiles(4, 8, 4) == 2 and tiles(4, 8, 0) == 0
+    assert tiled(x, 4).shape == (3, 2, 1, 4, 2, 4)
+
+
+def test_of_each_image_is_that_of_the_image_alone() -> None:
+    mean, var = moments_of_each(X, 4)
+    for n in range(3):
+        alone = moments(X[n : n + 1], 4)
+        np.testing.assert_allclose(mean[n], torch.cat([alone.mean, alone.tile_mean]), rtol=1e-12)
+        np.testing.assert_allclose(var[n], torch.cat([alone.var, alone.tile_var]), rtol=1e-12)
+    assert moments_of_each(X)[0].shape == (3, 2)
+
+
+def test_images_in_another_order_give_the_same() -> None:
+    for one, other in zip(moments(X, 2), moments(X[order(3)], 2), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_gradient_against_finite_differences() -> None:
+    x = pixels(2, 5, channels=2).double().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda v: tuple(moments(v, 2)), (x,))
+
+
+def test_sixteen_bits_are_summed_in_thirty_two() -> None:
+    x = (100 + 0.5 * pixels(8, 32, channels=2)).to(torch.bfloat16)
+    got, exact = moments(x, 16), moments(x.double(), 16)
+    for value, right in zip(got, exact, strict=True):
+        assert value.dtype == torch.float32
+        np.testing.assert_allclose(value, right, rtol=1e-5)
+    assert F.mse_loss(moments(x.float(), 16).var, got.var) == 0
