@@ -1,16 +1,31 @@
 """View records: 24 bytes that say which look at a stored image the teacher labelled.
 
 A record is explicit, so replaying it needs no random stream, batch size or worker count. The crop is torchvision's
-``RandomResizedCrop`` rule, the mix is CutMix (Yun et al. 2019) with the box of the reference code (side ratio
-``sqrt(1 - lambda)``, uniform centre, clipped at the border) drawn for each image, with a partner of the same shard.
-Unmixed and unflipped columns hold neutral values, so every column of every record can be read.
+``RandomResizedCrop`` rule. CutMix (Yun et al. 2019) has the box of the reference code (side ratio
+``sqrt(1 - lambda)``, uniform centre, clipped at the border), MixUp (Zhang et al. 2018) a weight; both are drawn for
+each image, with a partner of the same shard. Before the crop, strips may be permuted (RDED ``ShufflePatches``) and
+operations applied (RandAugment). Unmixed and unflipped columns hold neutral values, so every column of every record
+can be read.
+
+Two columns are packed. ``op`` holds the mix in its low byte; its high byte is 0 where ``flip`` says no more than its
+name, and 1 + the magnitude of the operations otherwise: readers that know no other bits refuse the record. ``flip``:
+
+====  ==================================================================
+bits  meaning
+====  ==================================================================
+0     mirrored, after the crop
+1     the left and the right half change places
+2     the upper and the lower half change places
+3-7   the first operation: its index in :data:`OPERATIONS`, then 1 for a negative sign
+8-12  the second operation
+====  ==================================================================
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from raydc.config.components import Views
+from raydc.config.axes.views import Mix, Views
 from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
 
@@ -19,10 +34,18 @@ COLUMNS = (
     "op", "crop_top", "crop_left", "crop_h", "crop_w", "flip",
     "partner", "lam", "box_top", "box_left", "box_h", "box_w",
 )  # fmt: skip
-PLAIN, CUTMIX = 0, 1
+PLAIN, CUTMIX, MIXUP = 0, 1, 2
+MIXES = {"cutmix": CUTMIX, "mixup": MIXUP}
 NO_PARTNER = 65535
 LAMBDA_ONE = 65535
 """The value of ``lam`` that stands for 1."""
+OPERATIONS = (
+    "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast",
+    "sharpness", "posterize", "solarize", "auto_contrast", "equalize",
+)  # fmt: skip
+"""Of RandAugment, in torchvision's order."""
+MAGNITUDES = 31
+"""Steps of an operation's strength, from nothing to all (torchvision)."""
 TRIES = 10
 """Proposals of a crop before the central fallback (torchvision)."""
 _INDEX = {name: i for i, name in enumerate(COLUMNS)}
@@ -31,6 +54,28 @@ _INDEX = {name: i for i, name in enumerate(COLUMNS)}
 def column(records: np.ndarray, name: str) -> np.ndarray:
     """One column by name: uint16 ``[B]`` of records ``[B, 12]``."""
     return records[..., _INDEX[name]]
+
+
+def mix_of(records: np.ndarray) -> np.ndarray:
+    """How each record of ``[B, 12]`` mixes, uint16 ``[B]``: :data:`PLAIN`, :data:`CUTMIX` or :data:`MIXUP`."""
+    return column(records, "op") & 0xFF
+
+
+def flips_of(records: np.ndarray) -> np.ndarray:
+    """Which views are mirrored, bool ``[B]``."""
+    return (column(records, "flip") & 1) != 0
+
+
+def halves_of(records: np.ndarray) -> np.ndarray:
+    """Which halves change places, bool ``[B, 2]``: left with right, upper with lower."""
+    return (column(records, "flip")[:, None] & np.array([2, 4], np.uint16)) != 0
+
+
+def operations_of(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The operations of each record, first to second: int64 ``[B, 2]``; and their signed magnitudes, int64 alike."""
+    look = column(records, "flip").astype(np.int64)[:, None] >> np.array([3, 8])
+    magnitude = np.maximum((column(records, "op") >> 8).astype(np.int64) - 1, 0)[:, None]
+    return look & 0xF, np.where(look & 0x10, -magnitude, magnitude)
 
 
 def resized_crop_boxes(
@@ -101,22 +146,44 @@ def draw(key: Key, count: int, height: int, width: int, size: int, views: Views)
     boxes = resized_crop_boxes(key.child("crop"), count, height, width, views.min_scale, views.max_scale, views.ratio)
     records[:, 1:5] = boxes
     column(records, "flip")[:] = key.child("flip").uniform(count) < views.flip
+    _look(records, key, views)
     column(records, "partner")[:] = NO_PARTNER
     column(records, "lam")[:] = LAMBDA_ONE
     if views.mix is not None:
-        _mix(records, key.child("mix"), size, views.mix.alpha)
+        _mix(records, key.child("mix"), size, views.mix)
     return records
 
 
-def _mix(records: np.ndarray, key: Key, size: int, alpha: float) -> None:
-    """Fill the CutMix columns in place; ``lam`` is the kept fraction of the area after clipping the box."""
+def _look(records: np.ndarray, key: Key, views: Views) -> None:
+    """Add what is done to the images before their crops, in place."""
+    count, look, magnitude = len(records), np.zeros(len(records), np.int64), 0
+    if views.shuffle > 1:
+        swaps = key.child("shuffle").integers(0, 2, count, 2)
+        look |= swaps[:, 0] << 1 | swaps[:, 1] << 2
+    if views.randaugment is not None:
+        drawn, magnitude = key.child("randaugment"), views.randaugment.magnitude
+        for slot in range(views.randaugment.ops):
+            operation = drawn.child(slot).integers(0, len(OPERATIONS), count)
+            sign = drawn.child(slot, "sign").integers(0, 2, count)
+            look |= (operation | sign << 4) << (3 + 5 * slot)
+    if views.shuffle > 1 or views.randaugment is not None:
+        column(records, "flip")[:] |= look.astype(np.uint16)
+        column(records, "op")[:] |= np.uint16((1 + magnitude) << 8)
+
+
+def _mix(records: np.ndarray, key: Key, size: int, mix: Mix) -> None:
+    """Fill the columns of the mix in place; ``lam`` is the image's own share, of CutMix after clipping the box."""
     count = len(records)
-    half = np.floor(size * np.sqrt(1.0 - _beta(key.child("lambda"), count, alpha))).astype(np.int64) // 2
+    kept = _beta(key.child("lambda"), count, mix.alpha)
+    column(records, "op")[:] |= np.uint16(MIXES[mix.use])
+    column(records, "partner")[:] = key.child("partner").permutation(count)
+    if mix.use == "mixup":
+        column(records, "lam")[:] = np.rint(LAMBDA_ONE * kept)
+        return
+    half = np.floor(size * np.sqrt(1.0 - kept)).astype(np.int64) // 2
     centre = key.child("centre").integers(0, size, count, 2)
     low, high = np.clip(centre - half[:, None], 0, size), np.clip(centre + half[:, None], 0, size)
     sides = high - low
-    column(records, "op")[:] = CUTMIX
-    column(records, "partner")[:] = key.child("partner").permutation(count)
     column(records, "lam")[:] = np.rint(LAMBDA_ONE * (1.0 - sides.prod(axis=1) / size**2))
     records[:, 8:10], records[:, 10:12] = low, sides
 
@@ -141,16 +208,18 @@ def check(records: np.ndarray, count: int, height: int | None = None, width: int
         width: of the stored images.
 
     Raises:
-        DataError: wrong shape or type, an ``op`` of another version, a partner or a crop outside.
+        DataError: wrong shape or type, an ``op`` or ``flip`` of another version, a partner or a crop outside.
     """
     if records.ndim != 2 or records.shape[1] < len(COLUMNS) or records.dtype != np.dtype("<u2"):
         raise DataError(f"view records are {records.dtype} {list(records.shape)}, expected uint16 [N, {len(COLUMNS)}]")
     op, partner = column(records, "op"), column(records, "partner")
-    unknown = sorted(set(op.tolist()) - {PLAIN, CUTMIX})
-    if unknown:
-        known = f"{PLAIN} (plain) and {CUTMIX} (CutMix)"
-        raise DataError(f"view records use op {unknown}; this raydc knows {known}. Update raydc")
-    outside = (partner >= count) & ((op == CUTMIX) | (partner != NO_PARTNER))
+    plainly = (op >> 8 == 0) & (column(records, "flip") <= 1)
+    known = (mix_of(records) <= MIXUP) & (plainly | _known_look(records))
+    if not known.all():
+        row = int(np.flatnonzero(~known)[0])
+        found = f"op {int(op[row])} and flip {int(column(records, 'flip')[row])}"
+        raise DataError(f"view record {row} has {found}, which this raydc does not know. Update raydc")
+    outside = (partner >= count) & ((mix_of(records) != PLAIN) | (partner != NO_PARTNER))
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
         raise DataError(f"view record {row} names partner row {int(partner[row])}, but the shard has {count} rows")
@@ -160,3 +229,10 @@ def check(records: np.ndarray, count: int, height: int | None = None, width: int
         if outside.any():
             box = crop[np.flatnonzero(outside)[0]].tolist()
             raise DataError(f"a view record crops (top, left, h, w) {box}, but the images are {height}x{width}")
+
+
+def _known_look(records: np.ndarray) -> np.ndarray:
+    """Which records have a look of this version beyond a flip, bool ``[B]``."""
+    high, look = column(records, "op") >> 8, column(records, "flip")
+    in_list = (operations_of(records)[0] < len(OPERATIONS)).all(axis=1)
+    return (high >= 1) & (high <= MAGNITUDES) & (look < 1 << 13) & in_list

@@ -1,4 +1,4 @@
-"""Condensed or real images on their way to a student: the stored views with soft or hard targets."""
+"""Condensed or real images on their way to a student: stored or fresh views with soft or hard targets."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import numpy as np
 import torch
 
 from raydc.condense.views import SAMPLER, render
-from raydc.config.components import Views
+from raydc.config.axes.views import Views
+from raydc.config.stages.evaluate import Loss, MseCe
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.labels.views import column, draw
 from raydc.sources.condensed import Batch, CondensedDataset
 from raydc.teachers.feed import LEAST, Images, global_batches, mixed_target
-from raydc.teachers.targets import Hard, Soft
+from raydc.teachers.targets import Hard, Regression, Soft, Target
 from raydc.teachers.training import Share
 
 Labeller = Callable[[torch.Tensor], torch.Tensor]
-"""Pixels in [0, 1], float ``[B, 3, S, S]``, to logits ``[B, classes]``: a teacher that labels while students learn."""
+"""Pixels in [0, 1], float ``[B, 3, S, S]``, to logits ``[B, classes]``: teachers that label while students learn."""
 
 
 class StudentData(Protocol):
@@ -57,7 +58,8 @@ class StudentFeed:
     as many steps, the same learning rate at each, and as many tests. Larger data goes round less often.
 
     Views are those of the label set, for hard labels too, so that only the targets differ. Where there is no label
-    set, views are drawn from ``views``, CutMix partners within the batch; soft targets then need a ``labeller``.
+    set, or with ``fresh``, views are drawn from ``views``, new ones each time, with partners within the batch; soft
+    targets then need a ``labeller``.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class StudentFeed:
         seed: int,
         size: int,
         views: Views,
-        temperature: float,
+        loss: Loss,
         steps: int | None = None,
         device: torch.device | str = "cpu",
         labeller: Labeller | None = None,
+        fresh: bool = False,
     ) -> None:
         """Prepare; nothing is read. A label set made with another sampler is a DataError.
 
@@ -85,14 +88,16 @@ class StudentFeed:
             seed: of the data's order.
             size: side of the views in pixels.
             views: the distribution of views where the data stores none.
-            temperature: of the soft targets.
+            loss: against soft targets.
             steps: batches an epoch; None: one pass over the data.
             device: of the batches.
             labeller: gives the logits that the data does not store.
+            fresh: leave what is stored of views and labels where it lies.
         """
-        _check_sampler(data)
+        if not fresh:
+            _check_sampler(data)
         self._data, self._labels, self._key, self._batch, self._seed = data, labels, key, batch, seed
-        self._size, self._views, self._temperature = size, views, temperature
+        self._size, self._views, self._loss, self._fresh = size, views, loss, fresh
         self._device, self._labeller = torch.device(device), labeller
         self._steps = steps or steps_per_epoch(len(data), batch)
         self._at, self._stream = 0, self._from(0)
@@ -110,35 +115,45 @@ class StudentFeed:
         """Every batch from a step on, without end: pass after pass over the data."""
         passes, first = divmod(step, steps_per_epoch(len(self._data), self._batch))
         for number in itertools.count(passes):
-            batches = self._data.batches(number, self._batch, seed=self._seed, logits=self._labels == "soft")
+            stored = self._labels == "soft" and not self._fresh
+            batches = self._data.batches(number, self._batch, seed=self._seed, logits=stored)
             for i, batch in enumerate(itertools.islice(without_single(batches), first, None), start=first):
                 yield self._share(self._viewed(batch, self._key.child("epoch", number, "batch", i)))
             first = 0
 
     def _viewed(self, batch: Batch, key: Key) -> Batch:
         """The batch with view records: its own, or drawn ones."""
-        if batch.records is not None:
+        if batch.records is not None and not self._fresh:
             return batch
         count, height, width = batch.images.shape[:3]
         records = draw(key, count, height, width, self._size, self._views)
+        batch = Batch(index=batch.index, images=batch.images, labels=batch.labels, records=records)
         if self._views.mix is None:
-            return dataclasses.replace(batch, records=records)
+            return batch
         partner = column(records, "partner").astype(np.int64)
-        return dataclasses.replace(batch, records=records, partners=batch.images[partner],
-                                   partner_records=records[partner], partner_labels=batch.labels[partner])  # fmt: skip
+        return dataclasses.replace(batch, partners=batch.images[partner], partner_records=records[partner],
+                                   partner_labels=batch.labels[partner])  # fmt: skip
 
     def _share(self, batch: Batch) -> Share:
         if batch.records is None:
             raise ValueError("a batch without view records cannot be rendered")
         partners = None if batch.partners is None else self._pixels(batch.partners)
         x01 = render(self._pixels(batch.images), batch.records, self._size, partners, batch.partner_records)
-        if self._labels == "soft":
-            return Share(x01, Soft(self._logits(batch, x01), self._temperature), len(x01))
+        target = self._soft(batch, x01) if self._labels == "soft" else self._hard(batch)
+        return Share(x01, target, len(x01))
+
+    def _hard(self, batch: Batch, mixed: bool = True) -> Hard:
+        """The classes of a batch; of mixed views both, unless only those of the images themselves are wanted."""
         labels = torch.from_numpy(batch.labels)
-        if batch.partner_labels is None:
-            return Share(x01, Hard(labels.to(self._device)), len(x01))
-        others = torch.from_numpy(batch.partner_labels)
-        return Share(x01, mixed_target(batch.records, labels, others, self._device), len(x01))
+        if batch.partner_labels is None or batch.records is None or not mixed:
+            return Hard(labels.to(self._device))
+        return mixed_target(batch.records, labels, torch.from_numpy(batch.partner_labels), self._device)
+
+    def _soft(self, batch: Batch, x01: torch.Tensor) -> Target:
+        logits, loss = self._logits(batch, x01), self._loss
+        if isinstance(loss, MseCe):
+            return Regression(logits, self._hard(batch, loss.label == "mixed"), loss.gamma)
+        return Soft(logits, loss.temperature, loss.squared)
 
     def _pixels(self, images: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self._device)

@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from raydc.config.components import Views
+from raydc.config.axes.views import Views
 from raydc.config.load import digest
-from raydc.config.schema import EvaluateConfig, Normalize, StudentConfig
+from raydc.config.stages.evaluate import EvaluateConfig
+from raydc.config.stages.networks import Normalize, StudentConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.students.feed import Labeller, StudentData, StudentFeed, steps_per_epoch
@@ -66,6 +67,7 @@ def train_student(
     device: torch.device | str = "cpu",
     state: bytes | None = None,
     labeller: Labeller | None = None,
+    fresh: bool = False,
 ) -> Training:
     """Prepare a student from scratch; iterate the result to train, one record an epoch.
 
@@ -88,7 +90,8 @@ def train_student(
         normalize: of the student's input, by custom that of the data set's teacher.
         device: where to train.
         state: of :meth:`Training.state`, to go on from; None: from the beginning.
-        labeller: a teacher's ``logits``, for soft targets that ``data`` does not store.
+        labeller: the teachers' ``logits``, for soft targets that ``data`` does not store.
+        fresh: draw views, and have them labelled, even where ``data`` stores some.
 
     Raises:
         DataError: fewer than two images.
@@ -97,12 +100,12 @@ def train_student(
         raise DataError(f"student '{job.name}' has {len(data)} images to learn from; at least 2 are needed")
     key = key.child("evaluate", job.student.name, job.seed)
     network = build(job.student.arch, classes, image_size, key.child("weights"))
-    fit = Fit(network, config.optimizer, epochs=config.epochs, key=key.child("steps"), normalize=normalize,
-              zeta=config.lr_zeta, device=device)  # fmt: skip
     steps = steps_per_epoch(reference or len(data), config.batch)
+    fit = Fit(network, config, key=key.child("steps"), pace=steps, normalize=normalize, average=config.average,
+              device=device)  # fmt: skip
     feed = StudentFeed(data, job.labels, key.child("views"), batch=config.batch, seed=job.seed, size=image_size,
-                       views=views or Views(), temperature=config.temperature, steps=steps, device=device,
-                       labeller=labeller)  # fmt: skip
+                       views=views or Views(), loss=config.loss, steps=steps, device=device, labeller=labeller,
+                       fresh=fresh)  # fmt: skip
     training = Training(job.name, fit, feed, partial(whole_batches, tests, TEST_BATCH, device), epochs=config.epochs,
                         test_every=config.test_every)  # fmt: skip
     if state is not None:

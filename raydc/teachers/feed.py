@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from raydc.condense.views import render
-from raydc.config.schema import TrainConfig
+from raydc.config.stages.squeeze import TrainConfig
 from raydc.errors import DataError
 from raydc.keys import Key
-from raydc.labels.views import CUTMIX, LAMBDA_ONE, column, draw
+from raydc.labels.views import LAMBDA_ONE, column, draw
 from raydc.sources.base import Source, Split
 from raydc.teachers.targets import Hard
 from raydc.teachers.training import Share
@@ -55,7 +55,12 @@ class Images:
 
 
 def global_batches(key: Key, count: int, batch: int, world: int = 1) -> list[np.ndarray]:
-    """Deal one epoch: a keyed permutation cut into batches, the short last one kept.
+    """Deal one epoch: a keyed permutation cut into batches where :func:`batch_cuts` says."""
+    return np.split(key.permutation(count), batch_cuts(count, batch, world))
+
+
+def batch_cuts(count: int, batch: int, world: int = 1) -> list[int]:
+    """Where an epoch is cut into batches, the short last one kept; there is one batch more than there are cuts.
 
     A last batch too small to give every rank two images joins the one before it.
 
@@ -68,11 +73,10 @@ def global_batches(key: Key, count: int, batch: int, world: int = 1) -> list[np.
                 f"a {what} of {size} images cannot be dealt to {world} worker(s): BatchNorm needs {LEAST} for each. "
                 "Use fewer workers or more images"
             )
-    order = key.permutation(count)
     cuts = list(range(batch, count, batch))
     if cuts and count - cuts[-1] < LEAST * world:
         cuts.pop()
-    return np.split(order, cuts)
+    return cuts
 
 
 class TeacherFeed:
@@ -111,11 +115,14 @@ class TeacherFeed:
         pixels = self._pixels(rows, mine, shifts)
         if config.views.mix is None:
             target = Hard(labels.to(self._device), config.label_smoothing)
-            return Share(render(pixels, records[mine], side), target, len(rows))
-        partner = column(records, "partner")[mine].astype(np.int64)
-        x01 = render(pixels, records[mine], side, self._pixels(rows, partner, shifts), records[partner])
-        target = mixed_target(records[mine], labels, torch.from_numpy(self._images.labels[rows[partner]]),
-                              self._device, config.label_smoothing)  # fmt: skip
+            x01 = render(pixels, records[mine], side)
+        else:
+            partner = column(records, "partner")[mine].astype(np.int64)
+            x01 = render(pixels, records[mine], side, self._pixels(rows, partner, shifts), records[partner])
+            target = mixed_target(records[mine], labels, torch.from_numpy(self._images.labels[rows[partner]]),
+                                  self._device, config.label_smoothing)  # fmt: skip
+        if config.cutout:
+            cut_out(x01, *squares(key.child("cutout"), len(rows), config.cutout, side), mine)
         return Share(x01, target, len(rows))
 
     def _pixels(self, rows: np.ndarray, which: np.ndarray, shifts: np.ndarray) -> torch.Tensor:
@@ -126,9 +133,31 @@ class TeacherFeed:
 def mixed_target(
     records: np.ndarray, labels: torch.Tensor, partners: torch.Tensor, device: torch.device, smoothing: float = 0.0
 ) -> Hard:
-    """The hard target of CutMix views: both labels int64 ``[B]`` and the kept area of the records ``[B, 12]``."""
-    kept = np.where(column(records, "op") == CUTMIX, column(records, "lam") / np.float32(LAMBDA_ONE), np.float32(1.0))
+    """The hard target of mixed views: both labels int64 ``[B]``; the records ``[B, 12]`` hold the shares."""
+    kept = column(records, "lam") / np.float32(LAMBDA_ONE)
     return Hard(labels.to(device), smoothing, partners.to(device), torch.from_numpy(kept.astype(np.float32)).to(device))
+
+
+def squares(key: Key, count: int, share: float, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a square of one colour for each view: its side is ``share`` of the view's, its centre anywhere.
+
+    DeVries and Taylor 2017; in a random colour: the ImageNet-21K-P recipe (Ridnik et al. 2021, share 0.5).
+
+    Returns:
+        Borders int64 ``[count, 4]``: top, left, bottom, right, clipped to the view; colours float32 ``[count, 3]``.
+    """
+    whole = round(share * side)
+    begin = key.child("centre").integers(0, side, count, 2) - whole // 2
+    borders = np.clip(np.concatenate([begin, begin + whole], axis=1), 0, side)
+    return borders, key.child("colour").uniform(count, 3).astype(np.float32)
+
+
+def cut_out(x01: torch.Tensor, borders: np.ndarray, colours: np.ndarray, rows: np.ndarray) -> None:
+    """Paint :func:`squares`, those of ``rows``, into views ``[B, 3, S, S]`` in place."""
+    top, left, bottom, right = (torch.from_numpy(b).to(x01.device)[:, None] for b in borders[rows].T)
+    line = torch.arange(x01.shape[-1], device=x01.device)[None, :]
+    inside = ((line >= top) & (line < bottom))[:, None, :, None] & ((line >= left) & (line < right))[:, None, None, :]
+    x01.copy_(torch.where(inside, torch.from_numpy(colours[rows]).to(x01.device)[:, :, None, None], x01))
 
 
 def shifted(images: torch.Tensor, shifts: np.ndarray, pad: int) -> torch.Tensor:

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import distributed, nn
 
-from raydc.config.components import AdamW, Optimizer
-from raydc.config.schema import Normalize
+from raydc.config.axes.optimize import Optimizer, Sgd, Training
+from raydc.config.stages.evaluate import WeightAverage
+from raydc.config.stages.networks import Normalize
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.teachers.ambient import seeded
+from raydc.teachers.average import Average
+from raydc.teachers.schedule import by_steps, rate
 from raydc.teachers.targets import Target
 
 
 def make_optimizer(network: nn.Module, config: Optimizer) -> torch.optim.Optimizer:
     """Build the optimiser of a recipe.
 
-    AdamW decays only tensors of two or more dimensions, as SRe2L ``validate/train_FKD.py`` does; SGD decays all, as
-    the torchvision and CIFAR recipes do.
+    AdamW and Adam decay only tensors of two or more dimensions, as SRe2L ``validate/train_FKD.py`` and the recipe of
+    ImageNet-21K-P do; SGD decays all, as the torchvision and CIFAR recipes do.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
-    if isinstance(config, AdamW):
-        groups = [
-            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=config.lr)
-    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    if isinstance(config, Sgd):
+        return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.use]
+    return kind(groups, lr=config.lr)
 
 
 class Fit:
@@ -43,12 +46,12 @@ class Fit:
     def __init__(
         self,
         network: nn.Module,
-        optimizer: Optimizer,
+        recipe: Training,
         *,
-        epochs: int,
         key: Key,
+        pace: int = 1,
         normalize: Normalize | None = None,
-        zeta: float = 1.0,
+        average: WeightAverage | None = None,
         device: torch.device | str = "cpu",
         group: distributed.ProcessGroup | None = None,
     ) -> None:
@@ -56,11 +59,11 @@ class Fit:
 
         Args:
             network: with its first weights.
-            optimizer: of the recipe.
-            epochs: length of the cosine.
+            recipe: optimiser, schedule and epochs.
             key: names the draws of dropout and the like.
+            pace: optimiser steps an epoch, for schedules that move by steps.
             normalize: the map from pixels in [0, 1] to the network's input; None: none.
-            zeta: stretch of the cosine, 1 for a full half wave.
+            average: of the weights, tested in their place; None: the live weights are tested.
             device: where to train.
             group: of data-parallel ranks; None: alone.
         """
@@ -74,24 +77,28 @@ class Fit:
         self._forward: nn.Module = self.network
         if self.world > 1:
             self._forward = nn.parallel.DistributedDataParallel(self.network, process_group=group)
-        self.optimizer = make_optimizer(self.network, optimizer)
+        self.optimizer = make_optimizer(self.network, recipe.optimizer)
+        self.average = None if average is None else Average(self.network, average)
         self.steps = 0
-        self._base, self._epochs, self._zeta, self._key = optimizer.lr, epochs, zeta, key
+        self._recipe, self._pace, self._key = recipe, pace, key
         normalize = normalize or Normalize()
         self._mean = torch.tensor(normalize.mean, device=self.device).view(-1, 1, 1)
         self._std = torch.tensor(normalize.std, device=self.device).view(-1, 1, 1)
 
-    def lr(self, epoch: int) -> float:
-        """The learning rate of an epoch: a cosine by epochs, 0.5 (1 + cos(pi e / (zeta E))) of the first."""
-        return self._base * 0.5 * (1.0 + math.cos(math.pi * epoch / (self._zeta * self._epochs)))
+    def lr(self, epoch: float) -> float:
+        """The learning rate at a time, in epochs since the beginning (``teachers/schedule.py``)."""
+        recipe = self._recipe
+        return recipe.optimizer.lr * rate(recipe.schedule, recipe.warmup, epoch, recipe.epochs)
 
     def start_epoch(self, epoch: int) -> float:
         """Set the learning rate of epoch ``epoch`` (from 0) and the training mode. Returns the learning rate."""
-        rate = self.lr(epoch)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
         self._forward.train()
-        return rate
+        return self._set_lr(self.lr(epoch))
+
+    def _set_lr(self, lr: float) -> float:
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = lr
+        return lr
 
     def step(self, x01: torch.Tensor, target: Target, rows: int | None = None) -> torch.Tensor:
         """Take one optimiser step.
@@ -110,8 +117,12 @@ class Fit:
         with seeded(self._key.child("step", self.steps, "rank", self.rank), self.device):
             loss = target.loss(self._forward(self._input(x01)))
             (loss * share).backward()
+        if by_steps(self._recipe.schedule):
+            self._set_lr(self.lr(self.steps / self._pace))
         self.optimizer.step()
         self.steps += 1
+        if self.average is not None:
+            self.average.update(self.steps)
         return loss.detach()
 
     def _input(self, x01: torch.Tensor) -> torch.Tensor:
@@ -124,16 +135,18 @@ class Fit:
         With several ranks each gives its own share of the images, and all get the result of the whole.
         """
         self._forward.eval()
-        counts = count_hits(lambda x: self.network(self._input(x)), batches, self.device)
+        tested = {} if self.average is None else self.average.tensors
+        forward = lambda x: torch.func.functional_call(self.network, tested, (self._input(x),))  # noqa: E731
+        counts = count_hits(forward, batches, self.device)
         if self.world > 1:
             distributed.all_reduce(counts, group=self.group)
         return fractions(counts)
 
     def share_buffers(self) -> None:
-        """Give every rank the BatchNorm buffers of rank 0, the ones that are saved."""
+        """Give every rank the BatchNorm buffers of rank 0, the ones that are saved, and its average."""
         if self.world > 1 and self.group is not None:
             source = distributed.get_global_rank(self.group, 0)
-            for buffer in self.network.buffers():
+            for buffer in [*self.network.buffers(), *(self.average.tensors.values() if self.average else [])]:
                 distributed.broadcast(buffer, src=source, group=self.group)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -141,6 +154,8 @@ class Fit:
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         for i, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in values.items() if isinstance(v, torch.Tensor)}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.tensors.items()}
         return tensors, {"steps": self.steps}
 
     def load_state(self, tensors: Mapping[str, torch.Tensor], numbers: Mapping[str, Any]) -> None:
@@ -149,7 +164,7 @@ class Fit:
         Raises:
             DataError: the state is of another network.
         """
-        own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        own = _below("network.", tensors)
         try:
             self.network.load_state_dict(own)
         except RuntimeError as error:
@@ -165,7 +180,13 @@ class Fit:
                 kept = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
                 state.setdefault(int(place), {})[what] = kept
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        if self.average is not None:
+            self.average.load(_below("average.", tensors))
         self.steps = int(numbers["steps"])
+
+
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def count_hits(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from raydc.config.schema import Arch
+from raydc.config.stages.networks import Arch
 from raydc.teachers.networks import skeleton
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from raydc.config.schema import Arch
+from raydc.config.stages.networks import Arch
 from raydc.teachers.small import SMALL
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raydc.config.schema import Arch
+from raydc.config.stages.networks import Arch
 from raydc.errors import ConfigError, nearest
 from raydc.keys import Key
 from raydc.teachers.ambient import seeded

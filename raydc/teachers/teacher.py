@@ -10,7 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from raydc.config.schema import Arch, Normalize, TeacherConfig
+from raydc.config.stages.networks import Arch, Normalize
+from raydc.config.stages.squeeze import TeacherConfig
 from raydc.errors import DataError
 from raydc.sources.classes import class_list
 from raydc.store.faults import clean
@@ -38,7 +39,6 @@ class TeacherRecord(BaseModel):
     """The URL the weights came from, or what they were trained on."""
     top1: float | None = None
     """Validation accuracy as a fraction, of teachers trained here."""
-
 
     @property
     def classes(self) -> int:
@@ -140,4 +140,3 @@ def load(record: TeacherRecord, path: Path, device: torch.device | str = "cpu") 
         module = construct(record.arch, record.outputs, record.image_size, REPLACED)
     module.load_state_dict(checkpoint.match(state, module, origin=str(path)), assign=True)
     return Teacher(module.to(device).eval().requires_grad_(False), record)
-

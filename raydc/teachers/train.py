@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from raydc.config.schema import TeacherConfig
+from raydc.config.stages.squeeze import TeacherConfig
 from raydc.keys import Key
 from raydc.sources.base import Source
-from raydc.teachers.feed import Images, TeacherFeed, whole_batches
+from raydc.teachers.feed import Images, TeacherFeed, batch_cuts, whole_batches
 from raydc.teachers.fit import Fit
 from raydc.teachers.networks import build
 from raydc.teachers.teacher import TeacherRecord, save
@@ -48,8 +48,9 @@ def train_teacher(
         raise ValueError(f"teacher '{config.name}' has no recipe; its weights are to be adopted")
     recipe, key = config.train, key.child("squeeze", config.name)
     network = build(config.arch, len(source.classes), source.config.image_size, key.child("weights"))
-    fit = Fit(network, recipe.optimizer, epochs=recipe.epochs, key=key.child("steps"), normalize=config.normalize,
-              device=device, group=group)  # fmt: skip
+    pace = 1 + len(batch_cuts(len(source.train), recipe.batch, distributed.get_world_size(group) if group else 1))
+    fit = Fit(network, recipe, key=key.child("steps"), pace=pace, normalize=config.normalize, device=device,
+              group=group)  # fmt: skip
     feed = TeacherFeed(Images(source, source.train, cache_bytes), recipe, key.child("feed"), device=device,
                        rank=fit.rank, world=fit.world, threads=threads)  # fmt: skip
     tests = partial(whole_batches, Images(source, source.validation, cache_bytes), recipe.batch, device,

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
-from raydc.config.components import CutMix, Views
+from raydc.config.axes.views import CutMix, Mix, MixUp, RandAugment, Views
 from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
 from raydc.labels import views
-from raydc.labels.views import CUTMIX, NO_PARTNER, PLAIN, column
+from raydc.labels.views import CUTMIX, MIXUP, NO_PARTNER, OPERATIONS, PLAIN, column, mix_of
 
 KEY = Key((0, "test"))
 MIXED = Views(mix=CutMix(use="cutmix"))
@@ -103,6 +103,45 @@ def test_unmixed_records_are_neutral_and_flips_obey_their_probability() -> None:
     assert column(views.draw(KEY, 50, 32, 32, 32, Views(flip=1)), "flip").all()
 
 
+def test_mixup_records_weigh_without_a_box() -> None:
+    records = views.draw(KEY, 400, 32, 32, 32, Views(mix=MixUp(use="mixup", alpha=0.8)))
+    views.check(records, 400, 32, 32)
+    assert (mix_of(records) == MIXUP).all() and not records[:, 8:].any()
+    assert sorted(column(records, "partner").tolist()) == list(range(400))
+    kept = column(records, "lam") / 65535
+    assert abs(kept.mean() - 0.5) < 0.05 and abs(kept.var() - 1 / (4 * 2.6)) < 0.02
+
+
+@pytest.mark.parametrize("mix", [None, CutMix(use="cutmix"), MixUp(use="mixup")])
+def test_looks_are_packed_beside_the_flip(mix: Mix | None) -> None:
+    plain = views.draw(KEY, 3000, 32, 32, 32, Views(mix=mix))
+    rich = views.draw(KEY, 3000, 32, 32, 32, Views(mix=mix, shuffle=2, randaugment=RandAugment(ops=2, magnitude=17)))
+    views.check(rich, 3000, 32, 32)
+    assert np.array_equal(mix_of(rich), column(plain, "op"))
+    assert np.array_equal(views.flips_of(rich), column(plain, "flip") != 0)
+    assert np.array_equal(rich[:, [*range(1, 5), *range(6, 12)]], plain[:, [*range(1, 5), *range(6, 12)]])
+    assert np.abs(views.halves_of(rich).mean(0) - 0.5).max() < 0.04
+    operations, magnitudes = views.operations_of(rich)
+    for slot in range(2):
+        shares = np.bincount(operations[:, slot], minlength=len(OPERATIONS)) / 3000
+        assert len(shares) == 14 and np.abs(shares - 1 / 14).max() < 0.02
+    assert set(np.unique(magnitudes).tolist()) == {-17, 17}
+    assert not views.halves_of(plain).any() and not np.array(views.operations_of(plain)).any()
+
+
+def test_one_operation_leaves_the_second_place_empty() -> None:
+    records = views.draw(KEY, 50, 32, 32, 32, Views(randaugment=RandAugment(ops=1, magnitude=0)))
+    views.check(records, 50, 32, 32)
+    operations, magnitudes = views.operations_of(records)
+    assert operations[:, 0].any() and not operations[:, 1].any() and not magnitudes.any()
+
+
+def test_readers_of_before_refuse_what_they_would_misread() -> None:
+    """They know op 0 and 1, and take any other number in ``flip`` for a mirror image."""
+    for rich in (Views(shuffle=2), Views(randaugment=RandAugment(magnitude=0)), Views(mix=MixUp(use="mixup"))):
+        assert (column(views.draw(KEY, 50, 32, 32, 32, rich), "op") > CUTMIX).all()
+
+
 @pytest.mark.parametrize("alpha", [0.2, 0.8, 1.0, 3.0])
 def test_lambda_is_beta_distributed(alpha: float) -> None:
     lam = views._beta(KEY.child(str(alpha)), 50_000, alpha)
@@ -132,7 +171,9 @@ def test_sides_that_do_not_fit_a_record_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("op", 2), "use op \\[2\\].*Update raydc"),
+        (("op", 3), "record 3 has op 3 and flip [01], which.*Update raydc"),
+        (("op", 2 + (40 << 8)), "record 3 has op 10242"),
+        (("flip", 4), "record 3 has op 1 and flip 4"),
         (("partner", 10), "names partner row 10, but the shard has 10 rows"),
         (("partner", NO_PARTNER), "partner row 65535"),
         (("crop_h", 33), "crops .*33.*32x32"),

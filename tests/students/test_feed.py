@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toys import Toy, build
+from toys import Toy, build, write_labels
 
 from raydc.condense.views import render
-from raydc.config.components import CutMix, Views
+from raydc.config.axes.views import CutMix, MixUp, RandAugment, Views
+from raydc.config.stages.evaluate import KL, MseCe
 from raydc.errors import DataError
 from raydc.keys import Key
-from raydc.labels.views import column
+from raydc.labels.views import column, draw
 from raydc.sources.condensed import Batch, CondensedDataset
+from raydc.store import manifest as manifests
 from raydc.store.folder import Folder
 from raydc.students.feed import StudentFeed, steps_per_epoch, without_single
 
@@ -32,7 +34,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> CondensedDataset:
 
 
 def feed(data: object, labels: str, **more: object) -> StudentFeed:
-    settings = {"batch": 6, "seed": 0, "size": SIDE, "views": Views(), "temperature": 20.0} | more
+    settings = {"batch": 6, "seed": 0, "size": SIDE, "views": Views(), "loss": KL()} | more
     return StudentFeed(data, labels, Key((0, "views")), **settings)
 
 
@@ -52,7 +54,7 @@ def test_soft_targets_belong_to_the_views_the_teacher_saw(toy: Toy, epoch: int) 
             expected = render(pixels[row : row + 1], record, SIDE, pixels[partner], toy.records[view, partner])
             assert torch.equal(share.x01[i], expected[0])
             assert np.allclose(share.target.logits[i], toy.logits[view, row], atol=0.05)
-    assert shares[0].target.temperature == 20.0
+    assert shares[0].target.temperature == 20.0 and not shares[0].target.squared
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 7])
@@ -104,6 +106,61 @@ def test_a_teacher_can_label_what_is_not_stored(bare: CondensedDataset) -> None:
     assert torch.equal(share.target.logits, share.x01.mean((2, 3)))
     with pytest.raises(DataError, match="no soft labels and no teacher"):
         next(iter(feed(bare, "soft")(0)))
+
+
+@pytest.mark.parametrize("label", ["base", "mixed"])
+def test_regression_has_the_teachers_logits_and_a_class(toy: Toy, label: str) -> None:
+    data = CondensedDataset(toy.folder.url)
+    loss = MseCe(use="mse_ce", gamma=0.3, label=label)
+    for share, soft, batch in zip(feed(data, "soft", loss=loss)(1), feed(data, "soft")(1), data.batches(1, 6),
+                                  strict=True):  # fmt: skip
+        assert torch.equal(share.x01, soft.x01) and torch.equal(share.target.logits, soft.target.logits)
+        hard = share.target.hard
+        assert share.target.gamma == 0.3 and hard.labels.tolist() == batch.labels.tolist()
+        assert (hard.partners is None) == (label == "base")
+        if label == "mixed":
+            assert hard.partners.tolist() == batch.partner_labels.tolist()
+
+
+def test_fresh_views_are_labelled_anew_in_every_epoch_and_nothing_stored_is_read(
+    toy: Toy, bare: CondensedDataset
+) -> None:
+    """The same with and without a label set beside the images, and another look at each image every time."""
+    views = Views(min_scale=0.3, mix=MixUp(use="mixup"), shuffle=2, randaugment=RandAugment())
+    more = {"views": views, "labeller": lambda x: x.mean((2, 3)), "fresh": True}
+    stored = CondensedDataset(toy.folder.url)
+    epochs = {e: list(feed(stored, "soft", **more)(e)) for e in (0, 1, 0)}
+    for epoch, shares in epochs.items():
+        for one, other in zip(shares, feed(bare, "soft", **more)(epoch), strict=True):
+            assert torch.equal(one.x01, other.x01)
+            assert torch.equal(one.target.logits, one.x01.mean((2, 3)))
+    seen = [share.x01 for shares in epochs.values() for share in shares]
+    pixels = torch.cat(seen).flatten(1)
+    assert len({tuple(p.tolist()) for p in pixels}) == 2 * len(stored)
+    hard = list(feed(stored, "hard", **(more | {"labeller": None}))(1))
+    assert all(torch.equal(one.x01, other.x01) for one, other in zip(hard, epochs[1], strict=True))
+    assert all(share.target.partners is not None for share in hard)
+
+
+@pytest.mark.parametrize("mix", [CutMix(use="cutmix"), MixUp(use="mixup")])
+def test_stored_views_of_every_kind_are_what_was_labelled(tmp_path: Path, mix: CutMix | MixUp) -> None:
+    views = Views(mix=mix, shuffle=2, randaugment=RandAugment(magnitude=20))
+    toy = build(str(tmp_path / "rich"), labels=False)
+    records = np.concatenate(
+        [np.stack([draw(Key((9, s, v)), n, SIDE, SIDE, SIDE, views) for v in range(2)])
+         for s, n in enumerate(toy.shards)], axis=1)  # fmt: skip
+    logits = Key((9, "logits")).normal(2, len(toy.images), 3)
+    manifest = manifests.read(toy.folder)
+    manifests.add_label_set(toy.folder, "rich", write_labels(toy.folder, manifest, records, logits, "rich"))
+    share = next(iter(feed(CondensedDataset(toy.folder.url), "soft")(0)))
+    pixels, border = torch.from_numpy(toy.images).permute(0, 3, 1, 2), toy.shards[0]
+    whole = []
+    for rows, view in ((slice(0, border), 0), (slice(border, None), 1)):
+        mine = records[view, rows]
+        partner = column(mine, "partner").astype(int)
+        whole.append(render(pixels[rows], mine, SIDE, pixels[rows][partner], mine[partner]))
+    for image in share.x01:
+        assert (torch.cat(whole) == image).all((1, 2, 3)).sum() == 1
 
 
 def test_labels_of_another_sampler_are_refused(toy: Toy) -> None:

@@ -7,8 +7,11 @@ import pytest
 import torch
 from toys import build
 
-from raydc.config.components import AdamW, CutMix, Views
-from raydc.config.schema import Arch, DataConfig, EvaluateConfig, Normalize, StudentConfig
+from raydc.config.axes.optimize import AdamW, Cosine, OneCycle
+from raydc.config.axes.views import CutMix, Views
+from raydc.config.stages.data import DataConfig
+from raydc.config.stages.evaluate import EvaluateConfig, MseCe, WeightAverage
+from raydc.config.stages.networks import Arch, Normalize, StudentConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.sources.base import Source, open_source
@@ -84,7 +87,7 @@ def test_larger_data_goes_on_where_the_epoch_before_left_it_also_after_a_resume(
 
 @pytest.mark.parametrize("labels", ["soft", "hard"])
 def test_a_resumed_student_ends_with_the_same_bits(toy: CondensedDataset, digits: Source, labels: str) -> None:
-    config = protocol(optimizer=AdamW(use="adamw", lr=1e-3, weight_decay=0.01), lr_zeta=2.0)
+    config = protocol(optimizer=AdamW(use="adamw", lr=1e-3, weight_decay=0.01), schedule=Cosine(zeta=2.0))
     norm = Normalize(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
     whole = student(job(labels=labels), toy, digits, config, normalize=norm)
     records = list(whole)
@@ -99,6 +102,24 @@ def test_a_resumed_student_ends_with_the_same_bits(toy: CondensedDataset, digits
     assert [r.epoch for r in resumed] == [4]
     assert resumed.state() == whole.state()
     assert resumed.result() == whole.result()
+
+
+def test_an_averaged_student_resumes_to_the_bit_and_is_judged_by_the_average(
+    toy: CondensedDataset, digits: Source
+) -> None:
+    config = protocol(
+        optimizer=AdamW(use="adamw", lr=1e-2), schedule=OneCycle(use="one_cycle"), average=WeightAverage(decay=0.8),
+        loss=MseCe(use="mse_ce", gamma=0.1),
+    )  # fmt: skip
+    whole, plain = (student(job(), toy, digits, c) for c in (config, config.model_copy(update={"average": None})))
+    states = {record.epoch: whole.state() for record in whole}
+    resumed = student(job(), toy, digits, config, state=states[2])
+    list(resumed)
+    assert resumed.state() == whole.state() and resumed.result() == whole.result()
+    losses = [r.loss for r in plain]
+    assert losses == [r.loss for r in whole.records]  # the average changes nothing but what is tested
+    assert plain.fit.average is None and whole.fit.average is not None
+    assert len(states[2]) > len(plain.state())
 
 
 def test_students_of_a_seed_start_from_the_same_weights(toy: CondensedDataset, digits: Source) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.keys import Key
 from raydc.sources.base import Source, open_source
 from raydc.sources.decode import encode

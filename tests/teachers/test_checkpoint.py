@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from raydc.config.schema import Arch
+from raydc.config.stages.networks import Arch
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.teachers.checkpoint import match, pack, read_state, unpack

@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from raydc.config.components import CutMix, Sgd, Views
-from raydc.config.schema import TrainConfig
+from raydc.config.axes.optimize import Sgd
+from raydc.config.axes.views import CutMix, MixUp, RandAugment, Views
+from raydc.config.stages.squeeze import TrainConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.sources.base import Source
-from raydc.teachers.feed import Images, TeacherFeed, ahead, global_batches, shifted, whole_batches
+from raydc.teachers.feed import (
+    Images,
+    TeacherFeed,
+    ahead,
+    batch_cuts,
+    cut_out,
+    global_batches,
+    shifted,
+    squares,
+    whole_batches,
+)
 
 from .real import SIDE, picture, real_source
 
@@ -24,8 +35,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return real_source(tmp_path_factory.mktemp("real"))
 
 
-def recipe(views: Views, pad: int = 0, batch: int = 8) -> TrainConfig:
-    return TrainConfig(epochs=2, batch=batch, optimizer=Sgd(use="sgd", lr=0.1), views=views, pad=pad)
+RICH = Views(mix=MixUp(use="mixup"), shuffle=2, randaugment=RandAugment())
+
+
+def recipe(views: Views, pad: int = 0, batch: int = 8, cutout: float = 0.0) -> TrainConfig:
+    return TrainConfig(epochs=2, batch=batch, optimizer=Sgd(use="sgd", lr=0.1), views=views, pad=pad, cutout=cutout)
 
 
 def test_images_are_decoded_once_where_they_fit(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +62,7 @@ def test_an_epoch_shows_every_image_once_in_a_keyed_order() -> None:
     batches = global_batches(Key((1,)), 21, 8)
     assert [len(b) for b in batches] == [8, 8, 5]
     assert sorted(np.concatenate(batches).tolist()) == list(range(21))
+    assert batch_cuts(21, 8) == [8, 16]
     assert [b.tolist() for b in batches] == [b.tolist() for b in global_batches(Key((1,)), 21, 8)]
     assert [b.tolist() for b in batches] != [b.tolist() for b in global_batches(Key((2,)), 21, 8)]
 
@@ -60,7 +75,10 @@ def test_a_last_batch_without_statistics_joins_the_one_before() -> None:
         global_batches(Key((1,)), 3, 8, world=2)
 
 
-@pytest.mark.parametrize("config", [recipe(WHOLE), recipe(Views(), pad=2), recipe(MIXED), recipe(MIXED, pad=1)])
+@pytest.mark.parametrize(
+    "config",
+    [recipe(WHOLE, cutout=0.5), recipe(Views(), pad=2), recipe(MIXED), recipe(MIXED, pad=1), recipe(RICH, cutout=0.3)],
+)
 def test_global_batches_do_not_depend_on_the_number_of_ranks(source: Source, config: TrainConfig) -> None:
     images = Images(source, source.train)
     whole = list(TeacherFeed(images, config, Key((1,)))(3))
@@ -96,6 +114,43 @@ def test_mixed_labels_carry_the_kept_area(source: Source) -> None:
     kept = (mixed.x01 == plain.x01).all(1).float().mean((1, 2))
     assert torch.allclose(kept, mixed.target.kept, atol=0.02)
     assert torch.equal(mixed.target.labels, plain.target.labels)
+
+
+def test_mixed_up_labels_carry_the_weight_of_the_image(source: Source) -> None:
+    images, mix = Images(source, source.train), MixUp(use="mixup", alpha=1.0)
+    mixed = next(iter(TeacherFeed(images, recipe(WHOLE.model_copy(update={"mix": mix})), Key((1,)))(0)))
+    plain = next(iter(TeacherFeed(images, recipe(WHOLE), Key((1,)))(0)))
+    labels, kept = plain.target.labels, mixed.target.kept
+    for view, own, image, other in zip(mixed.x01, kept, plain.x01, mixed.target.partners, strict=True):
+        of_class = plain.x01[labels == other]
+        assert ((own * image + (1 - own) * of_class - view).abs().amax((1, 2, 3)) < 1e-5).any()
+    assert torch.equal(mixed.target.labels, labels) and 0 < kept.min() < kept.max() < 1
+
+
+def test_a_square_of_one_colour_is_cut_out(source: Source) -> None:
+    images = Images(source, source.train)
+    plain, cut = (next(iter(TeacherFeed(images, recipe(WHOLE, cutout=c), Key((1,)))(0))) for c in (0.0, 0.5))
+    changed = (plain.x01 != cut.x01).any(1)
+    areas = changed.float().mean((1, 2))
+    assert (areas > 0).all() and areas.max() <= 0.25 + 1e-6
+    for before, after, where in zip(plain.x01, cut.x01, changed, strict=True):
+        assert torch.equal(before[:, ~where], after[:, ~where])
+        assert (after[:, where] == after[:, where][:, :1]).all()
+        rows, columns = where.any(1).nonzero().flatten(), where.any(0).nonzero().flatten()
+        assert where[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert torch.equal(plain.target.labels, cut.target.labels)
+
+
+def test_squares_are_clipped_at_the_border() -> None:
+    borders, colours = squares(Key((1,)), 500, 0.5, 16)
+    sides = borders[:, 2:] - borders[:, :2]
+    assert borders.min() == 0 and borders.max() == 16 and sides.max() == 8 and sides.min() == 4
+    assert colours.min() >= 0 and colours.max() < 1 and colours.shape == (500, 3)
+    views = torch.zeros(1, 3, 4, 4)
+    cut_out(
+        views, np.array([[9, 9, 9, 9], [1, 0, 3, 2]]), np.array([[0, 0, 0], [1, 0.5, 0]], np.float32), np.array([1])
+    )
+    assert views[0, 0].tolist() == [[0] * 4, [1, 1, 0, 0], [1, 1, 0, 0], [0] * 4] and views[0, 1].max() == 0.5
 
 
 def test_a_shift_moves_the_image_over_black() -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
-from raydc.config.components import AdamW, Sgd
-from raydc.config.schema import Arch, Normalize
+from raydc.config.axes.optimize import AdamW, Cosine, OneCycle, Optimizer, Schedule, Sgd, Training
+from raydc.config.stages.networks import Arch, Normalize
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.teachers.fit import Fit, make_optimizer
@@ -19,6 +19,10 @@ from raydc.teachers.targets import Hard
 
 SGD = Sgd(use="sgd", lr=0.1, momentum=0.9, weight_decay=0.01)
 ADAMW = AdamW(use="adamw", lr=0.01, weight_decay=0.1)
+
+
+def recipe(epochs: int, schedule: Schedule = Cosine(), optimizer: Optimizer = SGD) -> Training:
+    return Training(epochs=epochs, optimizer=optimizer, schedule=schedule)
 
 
 def resnet(classes: int = 4) -> nn.Module:
@@ -40,19 +44,20 @@ def test_adamw_decays_matrices_only_and_sgd_everything() -> None:
 
 
 def test_the_learning_rate_is_a_cosine_by_epochs() -> None:
-    fit = Fit(resnet(), SGD, epochs=10, key=Key((1,)))
+    fit = Fit(resnet(), recipe(10), key=Key((1,)))
     assert fit.lr(0) == 0.1
     assert fit.lr(5) == pytest.approx(0.05)
-    assert Fit(resnet(), SGD, epochs=10, zeta=2.0, key=Key((1,))).lr(10) == pytest.approx(0.05)
+    assert Fit(resnet(), recipe(10, Cosine(zeta=2.0)), key=Key((1,))).lr(10) == pytest.approx(0.05)
     assert fit.start_epoch(3) == pytest.approx(0.05 * (1 + math.cos(0.3 * math.pi)))
     assert {g["lr"] for g in fit.optimizer.param_groups} == {fit.lr(3)}
 
 
-@pytest.mark.parametrize("recipe", [SGD, ADAMW])
-def test_a_step_is_the_step_of_plain_torch(recipe: Sgd | AdamW) -> None:
-    fit = Fit(resnet(), recipe, epochs=2, key=Key((1,)), normalize=Normalize(mean=(0.5,) * 3, std=(0.25,) * 3))
+@pytest.mark.parametrize("kind", [SGD, ADAMW])
+def test_a_step_is_the_step_of_plain_torch(kind: Sgd | AdamW) -> None:
+    fit = Fit(resnet(), recipe(2, optimizer=kind), key=Key((1,)),
+              normalize=Normalize(mean=(0.5,) * 3, std=(0.25,) * 3))  # fmt: skip
     plain, optimizer = resnet(), None
-    optimizer = make_optimizer(plain, recipe)
+    optimizer = make_optimizer(plain, kind)
     fit.start_epoch(0)
     for step in range(3):
         x, target = batch(step)
@@ -64,12 +69,29 @@ def test_a_step_is_the_step_of_plain_torch(recipe: Sgd | AdamW) -> None:
         assert torch.allclose(mine, theirs, atol=2e-5)
 
 
+def test_one_cycle_moves_at_every_step_and_others_once_an_epoch() -> None:
+    moving = Fit(resnet(), recipe(2, OneCycle(use="one_cycle", rise=0.5, div=10)), key=Key((1,)), pace=4)
+    still = Fit(resnet(), recipe(2), key=Key((1,)), pace=4)
+    rates: dict[Fit, list[float]] = {moving: [], still: []}
+    for fit, seen in rates.items():
+        for epoch in range(2):
+            fit.start_epoch(epoch)
+            for step in range(4):
+                fit.step(*batch(step))
+                seen.append(fit.optimizer.param_groups[0]["lr"])
+    assert rates[still] == [0.1] * 4 + [pytest.approx(0.05)] * 4
+    rise, fall = rates[moving][:4], rates[moving][4:]
+    assert rise[0] == pytest.approx(0.01) and rise[2] == pytest.approx(0.055) and fall[0] == pytest.approx(0.1)
+    assert sorted(rise) == rise and sorted(fall, reverse=True) == fall and len(set(rise + fall)) == 8
+    assert moving.lr(0) == pytest.approx(0.01)
+
+
 def test_dropout_is_keyed() -> None:
     def run(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, 4))
         network.load_state_dict({"2.weight": torch.ones(4, 192) / 10, "2.bias": torch.zeros(4)})
-        fit = Fit(network, SGD, epochs=1, key=Key((5,)))
+        fit = Fit(network, recipe(1), key=Key((5,)))
         fit.start_epoch(0)
         return torch.stack([fit.step(*batch(0)) for _ in range(3)])
 
@@ -86,7 +108,7 @@ def test_top1_and_top5_are_fractions_of_all_images() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.scale * torch.arange(8.0).flip(0).expand(len(x), 8)
 
-    fit = Fit(Ranked(), SGD, epochs=1, key=Key((1,)))
+    fit = Fit(Ranked(), recipe(1), key=Key((1,)))
     images = torch.zeros(4, 3, 8, 8)
     batches = [(images, torch.tensor([0, 0, 4, 5])), (images[:1], torch.tensor([7]))]
     assert fit.test(batches) == (2 / 5, 3 / 5)
@@ -95,14 +117,14 @@ def test_top1_and_top5_are_fractions_of_all_images() -> None:
 
 
 def test_fewer_than_five_classes_have_a_top5_of_one() -> None:
-    fit = Fit(resnet(), SGD, epochs=1, key=Key((1,)))
+    fit = Fit(resnet(), recipe(1), key=Key((1,)))
     assert fit.test([(torch.rand(9, 3, 8, 8), torch.zeros(9, dtype=torch.int64))])[1] == 1.0
 
 
 def test_a_state_of_another_network_is_refused() -> None:
-    fit = Fit(resnet(4), SGD, epochs=1, key=Key((1,)))
+    fit = Fit(resnet(4), recipe(1), key=Key((1,)))
     with pytest.raises(DataError, match="of another network"):
-        Fit(resnet(5), SGD, epochs=1, key=Key((1,))).load_state(*fit.state())
+        Fit(resnet(5), recipe(1), key=Key((1,))).load_state(*fit.state())
 
 
 def plain_network() -> nn.Module:
@@ -127,7 +149,7 @@ def train(fit: Fit) -> tuple[torch.Tensor, tuple[float, float]]:
 def one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    result = train(Fit(plain_network(), SGD, epochs=2, key=Key((1,)), group=distributed.group.WORLD))
+    result = train(Fit(plain_network(), recipe(2), key=Key((1,)), group=distributed.group.WORLD))
     torch.save(result, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
@@ -137,7 +159,7 @@ def test_two_ranks_train_like_one(tmp_path: Path) -> None:
     ranks = [context.Process(target=one_rank, args=(r, str(tmp_path))) for r in range(2)]
     for process in ranks:
         process.start()
-    alone, top = train(Fit(plain_network(), SGD, epochs=2, key=Key((1,))))
+    alone, top = train(Fit(plain_network(), recipe(2), key=Key((1,))))
     for process in ranks:
         process.join(120)
     (first, top0), (second, top1) = (torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2))

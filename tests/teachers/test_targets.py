@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from raydc.teachers.targets import Hard, Soft
+from raydc.teachers.targets import Hard, Regression, Soft
 
 OUT = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])
 TEACHER = torch.tensor([[0.0, 4.0, 1.0], [2.0, -2.0, 2.0]])
@@ -33,3 +33,31 @@ def test_a_mixed_view_counts_for_both_classes_by_area() -> None:
     target = Hard(torch.tensor([1, 2]), 0.0, torch.tensor([0, 0]), torch.tensor([0.25, 1.0]))
     expected = (-(0.25 * log[0, 1] + 0.75 * log[0, 0]) - log[1, 2]) / 2
     assert target.loss(OUT) == pytest.approx(expected.item())
+
+
+def test_the_square_of_the_temperature_is_a_factor_where_it_is_asked_for() -> None:
+    plain, squared = Soft(TEACHER, 20.0).loss(OUT), Soft(TEACHER, 20.0, squared=True).loss(OUT)
+    assert squared.item() == pytest.approx(400 * plain.item(), rel=1e-6)
+
+
+def test_regression_is_the_mean_square_and_a_share_of_cross_entropy() -> None:
+    # Differences 1, -2, -2, -1.5, 2, 1; cross-entropies 0.3490 (class 1) and 0.1226 (class 2).
+    square = (1 + 4 + 4 + 2.25 + 4 + 1) / 6
+    hard = Hard(torch.tensor([1, 2]))
+    assert Regression(TEACHER, hard, 0.0).loss(OUT) == pytest.approx(square)
+    assert Regression(TEACHER, hard, 0.1).loss(OUT) == pytest.approx(square + 0.1 * (0.3490 + 0.1226) / 2, abs=1e-4)
+    assert Regression(OUT, hard, 0.025).loss(OUT) == pytest.approx(0.025 * hard.loss(OUT).item())
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+def test_gradients_are_those_of_the_formula(gamma: float) -> None:
+    out, teacher = OUT.double().requires_grad_(), TEACHER.double()
+    mixed = Hard(torch.tensor([1, 2]), 0.0, torch.tensor([0, 0]), torch.tensor([0.25, 1.0], dtype=torch.float64))
+    for target in (Soft(teacher, 4.0, squared=True), Regression(teacher, mixed, gamma)):
+        assert torch.autograd.gradcheck(target.loss, (out,))
+
+
+@pytest.mark.parametrize("target", [Soft(TEACHER, 4.0), Regression(TEACHER, Hard(torch.tensor([1, 2])), 0.1)])
+def test_bf16_answers_give_nearly_the_same_loss(target: Soft | Regression) -> None:
+    halved = target.loss(OUT.bfloat16().float()), target.loss(OUT)
+    assert halved[0].item() == pytest.approx(halved[1].item(), rel=1e-2)

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from raydc.config.schema import Arch, Normalize, TeacherConfig
+from raydc.config.stages.networks import Arch, Normalize
+from raydc.config.stages.squeeze import TeacherConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.teachers.networks import build

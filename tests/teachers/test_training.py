@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from raydc.config.components import AdamW, CutMix, Optimizer, Sgd, Views
-from raydc.config.schema import Arch, TeacherConfig, TrainConfig
+from raydc.config.axes.optimize import AdamW, Optimizer, Sgd
+from raydc.config.axes.views import CutMix, Views
+from raydc.config.stages.networks import Arch
+from raydc.config.stages.squeeze import TeacherConfig, TrainConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.sources.base import Source

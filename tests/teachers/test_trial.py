@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raydc.config.components import Sgd, Views
-from raydc.config.schema import Arch, Normalize, TeacherConfig, TrainConfig
+from raydc.config.axes.optimize import Sgd
+from raydc.config.axes.views import Views
+from raydc.config.stages.networks import Arch, Normalize
+from raydc.config.stages.squeeze import TeacherConfig, TrainConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.sources.base import Source
