@@ -27,7 +27,7 @@ from autoscaling_plot import draw
 from common import RECORDS, write_record
 from fake_cloud import fake_cloud
 
-from raydc.config.schema import EngineConfig
+from raydc.config.stages.engine import EngineConfig
 from raydc.engine.background import repeating
 from raydc.engine.capacity import lacking, options, wanted
 from raydc.engine.cluster import alive_nodes, cluster

@@ -27,7 +27,7 @@ import torch
 from common import RECORDS, ROOT, write_record
 
 from raydc.config import load
-from raydc.config.schema import Arch, Normalize
+from raydc.config.stages.networks import Arch, Normalize
 from raydc.engine.cluster import cluster
 from raydc.engine.run import Run
 from raydc.engine.weights import local_copy, read_record, teacher, tensors

@@ -137,6 +137,26 @@ def status(run: Annotated[str, typer.Argument(help="The folder of a run.")], as_
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Folders of runs that are done.")],
+    output: Annotated[str, typer.Option(help="URL of the folder for the page and its pictures.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+) -> None:
+    """Put runs side by side: one table, one plot, one row of pictures a run."""
+    from raydc.engine.comparison import gather
+    from raydc.report.comparison import as_markdown, write_comparison
+    from raydc.report.console import show_comparison
+    from raydc.store.folder import Folder
+
+    found = gather(runs)
+    write_comparison(Folder(output), found)
+    if markdown:
+        typer.echo(as_markdown(found), nl=False)
+    else:
+        show_comparison(found, output)
+
+
+@app.command()
 def trace(run: Annotated[str, typer.Argument(help="The folder of a run.")]) -> None:
     """Print who worked when as JSON that chrome://tracing and ui.perfetto.dev open."""
     from raydc.engine.run import read_run
@@ -148,11 +168,11 @@ def trace(run: Annotated[str, typer.Argument(help="The folder of a run.")]) -> N
 
 @app.command()
 def ls(
-    what: Annotated[str, typer.Argument(help="methods, augmentations, discrepancies, initializers, codecs, networks.")],
+    what: Annotated[str, typer.Argument(help="methods, or an axis: initializers, augmentations, losses, ...")],
     folder: Annotated[Path, typer.Option(help="Where method files lie.")] = Path("configs/methods"),
 ) -> None:
     """List the points and axes of the design space."""
-    from raydc.engine.inspection import listing
+    from raydc.engine.listing import listing
 
     typer.echo(listing(what, folder))
 

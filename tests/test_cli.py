@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from raydc.cli import main
+from raydc.engine.listing import AXES
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -39,7 +40,7 @@ def test_what_a_mistake_returns_and_says(
     assert said in err and "Traceback" not in out + err
 
 
-@pytest.mark.parametrize("axis", ["methods", "augmentations", "discrepancies", "initializers", "codecs", "networks"])
+@pytest.mark.parametrize("axis", ["methods", *AXES])
 def test_every_axis_can_be_listed(axis: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert code("ls", axis, "--folder", str(CONFIGS / "methods")) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 2

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from raydc.config import load
-from raydc.engine.inspection import check_networks, methods, planned
+from raydc.engine.inspection import check_networks, planned
+from raydc.engine.listing import methods
 from raydc.plan.fleet import Fleet, Kind
 
 ROOT = Path(__file__).parents[1]

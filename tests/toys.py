@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raydc.config.components import CutMix, Views
+from raydc.config.axes.views import CutMix, Views
 from raydc.keys import Key
 from raydc.labels import views
 from raydc.labels.codecs import CODECS, describe

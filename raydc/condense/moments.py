@@ -32,29 +32,42 @@ class Moments(NamedTuple):
 def moments(x: torch.Tensor, tile: int = 0) -> Moments:
     """The moments of a batch ``[B, C, H, W]``; ``tile`` is the side of a tile, 0 for none."""
     x = wide(x)
-    var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+    flat = x.flatten(2)
+    mean = flat.mean(2).mean(0)
+    var = (flat - mean[:, None]).square().mean(2).mean(0)
     if not tile:
         return Moments(mean, var)
-    tile_var, tile_mean = torch.var_mean(tiled(x, tile), dim=(0, 1, 3, 5), correction=0)
+    tile_mean, tile_var = _of_tiles(x, tile, (0, 1))
     return Moments(mean, var, tile_mean.flatten(), tile_var.flatten())
 
 
 def moments_of_each(x: torch.Tensor, tile: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """The moments of each image alone: means and variances ``[B, C + K]``, channels first, then tiles."""
     x = wide(x)
-    var, mean = torch.var_mean(x, dim=(2, 3), correction=0)
+    flat = x.flatten(2)
+    mean = flat.mean(2)
+    var = (flat - mean[..., None]).square().mean(2)
     if not tile:
         return mean, var
-    tile_var, tile_mean = torch.var_mean(tiled(x, tile), dim=(1, 3, 5), correction=0)
+    tile_mean, tile_var = _of_tiles(x, tile, (1,))
     return torch.cat([mean, tile_mean.flatten(1)], 1), torch.cat([var, tile_var.flatten(1)], 1)
 
 
-def tiled(x: torch.Tensor, tile: int) -> torch.Tensor:
-    """Cut ``[B, C, H, W]`` into tiles, ``[B, C, rows, tile, columns, tile]``."""
+def _of_tiles(x: torch.Tensor, tile: int, over: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of each tile, over these dimensions too: ``[rows, columns]`` or ``[B, rows, columns]``.
+
+    Two passes, in planes that were averaged first: several times faster on a CPU than ``torch.var_mean`` over four
+    dimensions, and as exact.
+    """
     rows, columns = (-(-side // tile) for side in x.shape[2:])
     if x.shape[2:] != (rows * tile, columns * tile):
         x = F.interpolate(x, size=(rows * tile, columns * tile), mode="bilinear", align_corners=False)
-    return x.unflatten(2, (rows, tile)).unflatten(4, (columns, tile))
+    mean = F.avg_pool2d(x.mean(over, keepdim=True), tile)
+    apart = x - mean.repeat_interleave(tile, 2).repeat_interleave(tile, 3)
+    var = F.avg_pool2d(apart.square().mean(over, keepdim=True), tile)
+    kept = [d for d in range(2) if d not in over]
+    shape = [x.shape[d] for d in kept] + [rows, columns]
+    return mean.reshape(shape), var.reshape(shape)
 
 
 def tiles(height: int, width: int, tile: int) -> int:

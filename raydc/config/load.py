@@ -26,7 +26,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     Raises:
         ConfigError: with every mistake of the file, one a line.
     """
-    tree = _read(Path(path), MAX_EXTENDS)
+    tree = _apart(_read(Path(path), MAX_EXTENDS))
     for text in overrides or []:
         _override(tree, text)
     return validate(tree, str(path))
@@ -107,6 +107,13 @@ def _extend(tree: dict[str, Any], path: Path, hops: int) -> dict[str, Any]:
     if hops == 0:
         raise ConfigError(f"{path} extends '{parent}': a chain of more than {MAX_EXTENDS} parents is not followed")
     return merge(_read(path.parent / str(parent), hops - 1), own)
+
+
+def _apart(tree: Any) -> Any:
+    """The same tree with nothing in two places: an override of one must not change what a YAML alias repeats."""
+    if isinstance(tree, dict):
+        return {k: _apart(v) for k, v in tree.items()}
+    return [_apart(v) for v in tree] if isinstance(tree, list) else tree
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from raydc.config.schema import EngineConfig
+from raydc.config.stages.engine import EngineConfig
 from raydc.engine.cluster import draining_nodes
 
 NODE_ID = "ray.io/node-id"

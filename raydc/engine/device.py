@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from raydc.config.schema import EngineConfig
+from raydc.config.stages.engine import EngineConfig
 from raydc.errors import ClusterError
 from raydc.teachers.ambient import pin
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from raydc.engine import evaluate, pack, relabel, squeeze, synthesize, verifiers
+from raydc.engine import evaluate, pack, relabel, squeeze, statistics, synthesize, verifiers
 from raydc.engine.receipts import done
 from raydc.engine.run import Run, same_data
 from raydc.engine.showcase import showcase
@@ -108,7 +108,8 @@ class Driver:
         self._start(len(teachers), already, "teacher")
         self._check_counts()
         squeeze.squeeze(self.run, self.source_ref, self.classes, self.emit)
-        return ", ".join(squeeze.describe(self.run, t.name) for t in teachers)
+        known = statistics.collect(self.run, self.source_ref, self.classes, self.emit)
+        return ", ".join([*(squeeze.describe(self.run, t.name) for t in teachers), *known])
 
     def _check_counts(self) -> None:
         """Refuse what the data cannot give, before teachers are trained for it."""
@@ -118,10 +119,8 @@ class Driver:
 
     def _synthesize(self) -> str:
         self._check_counts()
-        total = sum(len(b) for b in self.blocks.values())
-        already = sum(len(done(self.run.blocks(d)) & {b.id for b in bs}) for d, bs in self.blocks.items())
-        self._start(total, already, "block")
-        synthesize.synthesize(self.run, self.blocks, self.source_ref if self.images else [], self.emit)
+        source = self.source_ref if self.images else []
+        synthesize.synthesize(self.run, self.blocks, source, self._start, self.emit)
         return ", ".join(f"{sum(map(len, bs))} {d}" for d, bs in self.blocks.items())
 
     def _pack(self) -> str:

@@ -14,27 +14,30 @@ import ray.train
 from raydc.config import RunConfig, digest
 from raydc.engine.context import working_on
 from raydc.engine.device import device
+from raydc.engine.ensemble import stored, teacher_names, teachers
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
 from raydc.engine.trainers import fit
-from raydc.engine.weights import teacher
 from raydc.errors import DataError
 from raydc.sources.base import Source
 from raydc.sources.condensed import CondensedDataset
 from raydc.store import manifest as manifests
 from raydc.students.feed import RealImages, StudentData
 from raydc.students.protocol import StudentJob, student_jobs, train_student
+from raydc.teachers.ensemble import Teachers
 from raydc.teachers.feed import Images
-from raydc.teachers.teacher import Teacher
 from raydc.teachers.training import Training
 
 
 def protocol_digest(config: RunConfig) -> str:
-    """Eight hex digits that name how students are trained; another protocol never reuses a result."""
-    protocol = config.evaluate.model_dump(
-        mode="json", include={"epochs", "batch", "optimizer", "lr_zeta", "temperature", "test_every"}
-    )
-    return digest([protocol, config.relabel.model_dump(mode="json") if config.relabel else None])[:8]
+    """Eight hex digits that name how students are trained; another protocol never reuses a result.
+
+    All settings but those that a job names, and those that change no number.
+    """
+    whose = {"students", "data", "labels", "seeds", "workers", "verifiers"}
+    protocol = config.evaluate.model_dump(mode="json", exclude=whose)
+    labels = [config.relabel.model_dump(mode="json"), teacher_names(config)] if config.relabel else None
+    return digest([protocol, labels])[:8]
 
 
 def jobs(run: Run) -> dict[str, StudentJob]:
@@ -98,7 +101,7 @@ def entries(run: Run) -> list[dict[str, Any]]:
 
 def label_bytes(run: Run, job: StudentJob) -> int:
     """Bytes of the stored soft labels that a student was trained with; live and hard labels store none."""
-    if job.labels == "hard" or job.data == "full" or run.config.relabel is None:
+    if job.labels == "hard" or job.data == "full" or run.config.relabel is None or not stored(run.config):
         return 0
     files = manifests.read(run.dataset(job.data)).label_sets[run.config.relabel.name].files
     return sum(file.bytes for file in files)
@@ -114,7 +117,7 @@ def _loop(config: dict[str, Any]) -> None:
 
 
 class Bench:
-    """What the students of one worker share: data sets, test images, and the teacher that labels the full data live."""
+    """What the students of one worker share: data sets, test images, and the teachers that label as they learn."""
 
     def __init__(self, run: Run, source: Source, rank: int) -> None:
         self.run, self.source, self.rank = run, source, rank
@@ -128,21 +131,18 @@ class Bench:
         return Images(self.source, self.source.validation)
 
     @cached_property
-    def teacher(self) -> Teacher:
-        """The labelling teacher."""
-        relabel = self.run.config.relabel
-        return teacher(self.run, relabel.teacher if relabel and relabel.teacher else self._first(), self.device)
-
-    def _first(self) -> str:
-        return self.run.config.squeeze.teachers[0].name
+    def teachers(self) -> Teachers:
+        """The labelling teachers."""
+        return teachers(self.run, self.device)
 
     def _data(self, name: str) -> StudentData:
         if name not in self.data:
             relabel = self.run.config.relabel
+            labels = relabel.name if relabel and stored(self.run.config) else None
             self.data[name] = (
                 RealImages(Images(self.source, self.source.train))
                 if name == "full"
-                else CondensedDataset(self.run.dataset(name), relabel.name if relabel else None)
+                else CondensedDataset(self.run.dataset(name), labels)
             )
         return self.data[name]
 
@@ -177,8 +177,7 @@ class Bench:
 
     def _training(self, job: StudentJob, state: bytes | None) -> Training:
         config = self.run.config
-        live = job.data == "full" and job.labels == "soft"
-        normalize = next(t.normalize for t in config.squeeze.teachers if t.name == self._first())
+        fresh = job.data == "full" or not stored(config)
         return train_student(
             job,
             self._data(job.data),
@@ -189,8 +188,9 @@ class Bench:
             image_size=config.data.image_size,
             reference=manifests.read(self.run.dataset("condensed")).images.count,
             views=config.relabel.view if config.relabel else None,
-            normalize=normalize,
+            normalize=config.squeeze.teachers[0].normalize,
             device=self.device,
             state=state,
-            labeller=self.teacher.logits if live else None,
+            labeller=self.teachers.logits if fresh and job.labels == "soft" else None,
+            fresh=fresh,
         )

@@ -1,34 +1,28 @@
-"""What can be said of a run without starting it: whether its networks exist, what it will cost, what may be listed."""
+"""What can be said of a run without starting it: whether its networks exist, and what it will cost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from raydc.condense.augment import AUGMENTATIONS
-from raydc.condense.discrepancy import DISCREPANCIES
-from raydc.condense.initialize import INITIALIZERS
-from raydc.condense.taps import batch_norms
-from raydc.config import RunConfig, differences
-from raydc.config.schema import TeacherConfig
-from raydc.errors import ConfigError, nearest
+from raydc.condense.taps import layers
+from raydc.config import RunConfig
+from raydc.config.stages.squeeze import TeacherConfig
+from raydc.errors import ConfigError
 from raydc.keys import Key
-from raydc.labels.codecs import CODECS
 from raydc.plan.cost import cost
 from raydc.plan.fleet import Fleet
 from raydc.plan.forecast import Measured, Student, forecast, measures
 from raydc.plan.items import Networks, Plan, items
+from raydc.plan.statistics import needed
 from raydc.sources import digits
 from raydc.sources.base import open_source
 from raydc.sources.classes import class_list, select
 from raydc.students.protocol import student_jobs
 from raydc.teachers.flops import forward_flop
 from raydc.teachers.networks import check, skeleton
-from raydc.teachers.small import SMALL
+from raydc.teachers.statistics import layout_of
 from raydc.teachers.teacher import columns_of
 
 
@@ -64,19 +58,34 @@ def _networks(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
             check(arch, len(classes), config.data.image_size)
         except ConfigError as error:
             yield f"{place}.arch: {error}"
+    sizes = set(config.synthesize.stages.sizes) if config.synthesize.stages else set()
+    for teacher in pool_of(config):
+        for size in sorted(sizes - {config.data.image_size}):
+            try:
+                check(teacher.arch, len(classes), size)
+            except ConfigError as error:
+                yield f"synthesize.stages.sizes has {size}: {error}"
 
 
 def _unmatched(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
-    """An objective on BatchNorm statistics, and a teacher that has none."""
-    wanted = any(term.use == "bn_statistics" and term.weight for term in config.synthesize.objective)
+    """Terms on the inputs of layers that no teacher of the pool has."""
+    kinds = {"bn_statistics": "bn", "conv_statistics": "conv"}
+    wanted = {t.use: kinds[t.use] for t in config.synthesize.objective if t.use in kinds and t.weight}
     if not wanted or config.synthesize.steps == 0:
         return
-    named = config.synthesize.teacher or config.squeeze.teachers[0].name
-    teacher = next(t for t in config.squeeze.teachers if t.name == named)
     with suppress(ConfigError):  # told of by _networks
-        if not batch_norms(skeleton(teacher.arch, len(classes), config.data.image_size)):
-            lacks = f"teacher '{named}' ({teacher.arch.name}) has none"
-            yield f"synthesize.objective: bn_statistics needs BatchNorm2d layers, and {lacks}"
+        pool = {t.name: layers(skeleton(t.arch, len(classes), config.data.image_size)) for t in pool_of(config)}
+        for use, kind in wanted.items():
+            if not any(layer.kind == kind for found in pool.values() for layer in found):
+                has = "has none" if len(pool) == 1 else "have none"
+                called = {"bn": "BatchNorm2d", "conv": "Conv2d"}[kind]
+                yield f"synthesize.objective: {use} needs {called} layers, and {', '.join(map(repr, pool))} {has}"
+
+
+def pool_of(config: RunConfig) -> list[TeacherConfig]:
+    """The teachers that guide the pixels."""
+    by_name = {t.name: t for t in config.squeeze.teachers}
+    return [by_name[name] for name in config.synthesize.teachers.pick(list(by_name))]
 
 
 def _picked(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
@@ -112,7 +121,7 @@ def planned(config: RunConfig, fleet: Fleet, found: Measured | None = None) -> P
     classes = label_space(config)
     picked = len(select(config.synthesize.classes, classes, "synthesize.classes"))
     networks = networks_of(config, len(classes))
-    counted = cost(config, picked, len(classes), networks.forward_flop, fleet)
+    counted = cost(config, picked, len(classes), networks.step_flop, networks.label_flop, fleet)
     listed = items(config, counted, networks, len(classes), fleet)
     if found is None:
         return Plan(counted, listed)
@@ -123,19 +132,50 @@ def planned(config: RunConfig, fleet: Fleet, found: Measured | None = None) -> P
 def networks_of(config: RunConfig, classes: int) -> Networks:
     """What the networks of a run take, counted on the meta device."""
     side = config.data.image_size
-    name = config.synthesize.teacher or config.squeeze.teachers[0].name
-    arch = next(t.arch for t in config.squeeze.teachers if t.name == name)
-    network = skeleton(arch, classes, side)
-    trained = [t for t in config.squeeze.teachers if t.train is not None]
+    pool = pool_of(config)
+    built = {t.name: skeleton(t.arch, classes, side) for t in pool}
+    flops = {t.name: forward_flop(t.arch, classes, side) for t in config.squeeze.teachers}
+    labellers = config.relabel.teachers.pick(list(flops)) if config.relabel else []
     return Networks(
-        teacher=name,
-        forward_flop=forward_flop(arch, classes, side),
-        norm_channels=sum(layer.num_features for _, layer in batch_norms(network)),
-        weights=sum(p.numel() for p in network.parameters()),
-        trained={t.name: forward_flop(t.arch, classes, side) for t in trained},
+        pool=tuple(built),
+        step_flop=_step_flop(config, [flops[name] for name in built]),
+        label_flop=_sum([flops[name] for name in labellers]),
+        norm_channels=sum(_norm_channels(network) for network in built.values()),
+        weights=sum(p.numel() for network in built.values() for p in network.parameters()),
+        trained={t.name: flops[t.name] for t in config.squeeze.teachers if t.train is not None},
         students={s.name: forward_flop(s.arch, classes, side) for s in config.evaluate.students},
         train_images=_known_images(config),
+        statistics=_statistics_widths(config, classes),
     )
+
+
+def _statistics_widths(config: RunConfig, classes: int) -> dict[str, int]:
+    """Channels and tiles of the layers of every teacher that statistics are collected of."""
+    wanted = needed(config)
+    if wanted is None:
+        return {}
+    return {t.name: layout_of(t.arch, classes, config.data.image_size, wanted).width for t in pool_of(config)}
+
+
+def _step_flop(config: RunConfig, forward: list[float | None]) -> float | None:
+    """Operations of one step of one image: forward, and the gradient of the input, for weights are frozen."""
+    synth, total = config.synthesize, _sum(forward)
+    if total is None:
+        return None
+    looks = total if synth.teachers.sampling == "all" else total / len(forward)
+    passes = 3 if any(t.use == "flatness" and t.weight for t in synth.objective) else 2
+    sizes = synth.stages.sizes if synth.stages else [config.data.image_size]
+    area = sum((size / config.data.image_size) ** 2 for size in sizes) / len(sizes)
+    return passes * looks * area
+
+
+def _sum(flops: Sequence[float | None]) -> float | None:
+    known = [flop for flop in flops if flop is not None]
+    return sum(known) if known and len(known) == len(flops) else None
+
+
+def _norm_channels(network: Any) -> int:
+    return sum(len(layer.running.mean) for layer in layers(network) if layer.kind == "bn")
 
 
 def _known_images(config: RunConfig) -> int | None:
@@ -143,53 +183,3 @@ def _known_images(config: RunConfig) -> int | None:
     if config.data.use not in ("digits", "generated"):
         return None
     return len(open_source(config.data, Key((config.seed, "holdout"))).train)
-
-
-def listing(what: str, folder: Path) -> str:
-    """The points or the axes of the design space, a line each, from the cards of the components."""
-    axes: dict[str, Any] = {
-        "augmentations": {k: v.__doc__ for k, v in AUGMENTATIONS.items()},
-        "discrepancies": {k: card("raydc.condense.discrepancy", k) for k in DISCREPANCIES},
-        "initializers": {k: v.__doc__ for k, v in INITIALIZERS.items()},
-        "codecs": {k: type(v).__doc__ for k, v in CODECS.items()},
-        "networks": {k: v.__doc__ for k, v in SMALL.items()},
-    }
-    if what == "methods":
-        return methods(folder)
-    if what not in axes:
-        known = ["methods", *axes]
-        raise ConfigError(f"nothing is called '{what}'{nearest(what, known)}. Known: {', '.join(known)}")
-    width = max(map(len, axes[what]))
-    return "\n".join(f"{k:<{width}}  {first_line(v)}" for k, v in axes[what].items())
-
-
-def card(package: str, name: str) -> str:
-    """The card of a component: the docstring of its file."""
-    from importlib import import_module
-
-    return import_module(f"{package}.{name}").__doc__ or ""
-
-
-def first_line(text: str | None) -> str:
-    """The first line of a docstring."""
-    return (text or "").strip().splitlines()[0]
-
-
-def methods(folder: Path) -> str:
-    """Every method file: its title, its published numbers, and how it differs from its parent."""
-    files = sorted(folder.glob("*.yaml"))
-    if not files:
-        raise ConfigError(f"no method files in '{folder}'; give their folder with --folder")
-    lines = []
-    for file in files:
-        tree = yaml.safe_load(file.read_text())
-        about = tree.pop("method")
-        lines.append(f"{about['name']}: {about.get('title', '')}  {about.get('paper', '')}")
-        lines.append(f"  {about.get('note', '')}")
-        parent = tree.pop("extends", None)
-        if parent:
-            base = yaml.safe_load((file.parent / parent).read_text())
-            merged = {k: {**base.get(k, {}), **v} for k, v in tree.items()}
-            changed = [d for k, v in merged.items() for d in differences(base.get(k, {}), v, k)]
-            lines += [f"  differs from {Path(parent).stem} in", *(f"    {d}" for d in changed)]
-    return "\n".join(lines)

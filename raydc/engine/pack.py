@@ -10,7 +10,7 @@ import numpy as np
 import ray
 
 from raydc.config import RunConfig, dump
-from raydc.config.schema import EngineConfig
+from raydc.config.stages.engine import EngineConfig
 from raydc.engine.capacity import options, room
 from raydc.engine.failures import persist, wait
 from raydc.engine.receipts import done, present

@@ -1,14 +1,14 @@
 """The relabel stage: a Ray Data pipeline from image shards to label shards.
 
-A row is a shard descriptor; the actor reads the shard, draws its views, labels them with the teacher and commits one
-label shard. Labels are made of what a reader will decode, never of the tensors that synthesis had in memory.
+A row is a shard descriptor; the actor reads the shard, draws its views, labels them with the teachers and commits one
+label shard. Labels are made of what a reader will decode, never of the tensors that synthesis had in memory. With
+``mode: live`` nothing is stored: the same teachers label fresh views while students learn (``engine/evaluate.py``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
@@ -17,22 +17,21 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from ray.data.exceptions import SystemException
-from ray.exceptions import RayError
 
-from raydc.condense.views import SAMPLER, render
+from raydc.condense.views import SAMPLER
 from raydc.config import digest as digest_of
-from raydc.config.schema import RelabelConfig
-from raydc.engine.capacity import for_data
+from raydc.config.stages.relabel import RelabelConfig
 from raydc.engine.context import working_on
 from raydc.engine.device import device
-from raydc.engine.failures import last_words, persist, root_cause
+from raydc.engine.ensemble import answers, stored, teacher_names, teachers
+from raydc.engine.failures import persist
+from raydc.engine.pipeline import Batch, through, told
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
-from raydc.engine.weights import read_record, teacher
-from raydc.errors import ClusterError, ConfigError, DataError, RaydcError, StorageError
+from raydc.engine.weights import read_record
+from raydc.errors import ConfigError
 from raydc.labels.codecs import CODECS, describe, fidelity
-from raydc.labels.views import COLUMNS, VERSION, column, draw
+from raydc.labels.views import COLUMNS, VERSION, draw
 from raydc.plan.items import LABEL_FILE_BYTES
 from raydc.sources.places import in_threads
 from raydc.sources.shard import ImageShard
@@ -40,10 +39,9 @@ from raydc.store.folder import Folder
 from raydc.store.manifest import LabelFile, LabelSet, add_label_set, read
 from raydc.store.schema import Aug, CodecName
 from raydc.store.shards import label_shard
-from raydc.teachers.teacher import Teacher
+from raydc.teachers.ensemble import Teachers
+from raydc.teachers.teacher import TeacherRecord
 
-BATCH = 128
-"""Images a teacher sees at once; part of the arithmetic, so fixed here and not by the worker."""
 TEMPERATURES = (1, 4, 20)
 """Where the codec's loss is measured."""
 
@@ -59,15 +57,14 @@ def settings(run: Run) -> RelabelConfig:
     return run.config.relabel
 
 
-def teacher_name(run: Run) -> str:
-    """The labelling teacher."""
-    return settings(run).teacher or run.config.squeeze.teachers[0].name
-
-
 def receipts(run: Run) -> Folder:
-    """Where the receipts of this label set lie: other settings or another teacher never take them for their own."""
-    made_by = [settings(run).model_dump(mode="json"), read_record(run.teachers(), teacher_name(run)).sha256]
+    """Where the receipts of this label set lie: other settings or other teachers never take them for their own."""
+    made_by = [settings(run).model_dump(mode="json"), [record.sha256 for record in _records(run)]]
     return run.work("relabel", f"{settings(run).name}-{digest_of(made_by)[:8]}")
+
+
+def _records(run: Run) -> list[TeacherRecord]:
+    return [read_record(run.teachers(), name) for name in teacher_names(run.config)]
 
 
 def unit(dataset: str, shard: int) -> str:
@@ -76,8 +73,8 @@ def unit(dataset: str, shard: int) -> str:
 
 
 def labelled(run: Run) -> bool:
-    """Whether the product has this run's label set."""
-    return settings(run).name in read(run.dataset("condensed")).label_sets
+    """Whether the product has all the labels that this run stores."""
+    return not stored(run.config) or settings(run).name in read(run.dataset("condensed")).label_sets
 
 
 class Labeler:
@@ -91,22 +88,16 @@ class Labeler:
         self.device = device(run.config.engine)
 
     @cached_property
-    def teacher(self) -> Teacher:
-        """The labelling teacher; first asked for with a shard in hand: a constructor's error would arrive as text."""
-        return teacher(self.run, teacher_name(self.run), self.device)
+    def teachers(self) -> Teachers:
+        """The labelling teachers; first asked for with a shard in hand: a constructor's error would arrive as text."""
+        return teachers(self.run, self.device)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        said, again = [], []
-        for dataset, shard in zip(batch["dataset"], batch["shard"], strict=True):
-            error = None
-            try:
-                with working_on(self.run, f"shard {shard} of {dataset}", "relabel"):
-                    self.label(str(dataset), int(shard))
-            except DataError as raised:  # Ray Data would hand on its text alone, inside a traceback
-                error = raised
-            said.append(str(error or ""))
-            again.append(isinstance(error, StorageError))
-        return {"shard": batch["shard"], "error": np.array(said), "again": np.array(again)}
+    def __call__(self, batch: Batch) -> Batch:
+        return told(batch, self._labelled)
+
+    def _labelled(self, row: dict[str, Any]) -> None:
+        with working_on(self.run, f"shard {row['shard']} of {row['dataset']}", "relabel"):
+            self.label(row["dataset"], row["shard"])
 
     def label(self, dataset: str, shard: int) -> None:
         """Label one shard and leave its receipt."""
@@ -121,7 +112,7 @@ class Labeler:
         key = self.run.key.child("relabel", dataset, name, shard)
         measured: dict[str, float] = {}
         files = []
-        row_bytes = CODECS[self.config.codec].row_dtype(self.teacher.record.classes).itemsize + 2 * len(COLUMNS)
+        row_bytes = CODECS[self.config.codec].row_dtype(self.teachers.classes).itemsize + 2 * len(COLUMNS)
         step = max(1, LABEL_FILE_BYTES // (row_bytes * len(images)))
         for first in range(0, views, step):
             last = min(views, first + step)
@@ -157,7 +148,7 @@ class Labeler:
         codec, size = CODECS[self.config.codec], self.run.config.data.image_size
         for view in views:
             records = draw(key.child(view), len(images), images.shape[2], images.shape[3], size, self.config.view)
-            logits = answers(self.teacher, images, records, size)
+            logits = answers(self.teachers, images, records, size)
             rows = codec.encode(logits)
             if view == 0:
                 decoded = codec.decode(rows, logits.shape[1])
@@ -165,31 +156,8 @@ class Labeler:
             yield view, records, rows
 
 
-@torch.inference_mode()
-def answers(teacher: Teacher, images: torch.Tensor, records: np.ndarray, size: int) -> np.ndarray:
-    """What a teacher says of one view of each image.
-
-    Args:
-        teacher: frozen, on the device of the images.
-        images: u8 ``[N, 3, H, W]``, all of a shard, for partners lie in it.
-        records: of the views, u16 ``[N, 12]``.
-        size: side of a view.
-
-    Returns:
-        Logits f32 ``[N, K]``.
-    """
-    partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
-    logits = []
-    for first in range(0, len(images), BATCH):
-        rows = slice(first, first + BATCH)
-        other = partner[rows]
-        x = render(images[rows], records[rows], size, images[torch.from_numpy(other)], records[other])
-        logits.append(teacher.logits(x).cpu().numpy())
-    return np.concatenate(logits)
-
-
 def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Callable[..., None]) -> None:
-    """Add the run's label set to each data set that lacks it.
+    """Add the run's label set to each data set that lacks it; with ``mode: live`` there is nothing to add.
 
     Args:
         run: the run.
@@ -197,6 +165,9 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
         start: takes (shards in all, shards done, name of the unit).
         emit: takes events.
     """
+    if not stored(run.config):
+        start(0, 0, "shard")
+        return
     name = settings(run).name
     shards = [(d, s) for d in datasets for s in range(len(read(run.dataset(d)).images.files))]
     folder = receipts(run)
@@ -218,7 +189,7 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
         left = done(folder)
         rows = [{"dataset": d, "shard": s} for d, s in shards if unit(d, s) not in left]
         if rows:
-            _pipeline(run, rows, emit)
+            through(rows, Labeler, (run,), run.config.engine, emit, "labelling", "shards could not be labelled")
 
     with watched(folder, finished, report):
         persist(label_the_rest, lambda: done(folder), run.config.engine.max_attempts, emit, "labelling")
@@ -230,54 +201,23 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
 def summary(run: Run, datasets: list[str]) -> str:
     """One line about the labels."""
     config = settings(run)
+    if not stored(run.config):
+        return f"nothing is stored: {', '.join(teacher_names(run.config))} label while students learn"
     total = sum(f.bytes for d in datasets for f in read(run.dataset(d)).label_sets[config.name].files)
     return f"{config.views} views an image, {config.codec}, {total / 1e6:.1f} MB"
-
-
-def _pipeline(run: Run, rows: list[dict[str, Any]], emit: Callable[..., None]) -> None:
-    engine = run.config.engine
-    context = ray.data.DataContext.get_current()
-    # A spot drought or one long shard must not fail the job: without this Ray Data gives up after 30 quiet minutes.
-    context.execution_no_progress_timeout_s = -1
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of its plans; errors arrive as exceptions
-    actors = max(1, min(engine.workers, len(rows)))
-    emit("workers", count=actors)
-    labelling = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Labeler,
-        fn_constructor_args=(run,),
-        batch_size=1,
-        **for_data(engine),
-        compute=ray.data.ActorPoolStrategy(
-            min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1
-        ),
-    )
-    try:
-        labelled = labelling.take_all()
-    except (RayError, SystemException) as error:
-        cause = root_cause(error)
-        if isinstance(cause, RaydcError):
-            raise cause from None
-        raise ClusterError(f"labelling failed: {type(cause).__name__}: {last_words(cause)}") from error
-    failed = [row for row in labelled if row["error"]]
-    if failed:
-        kind = StorageError if any(row["again"] for row in failed) else DataError
-        head = f"{len(failed)} of {len(rows)} shards could not be labelled, the others are done"
-        raise kind(f"{head}. First: {failed[0]['error']}")
 
 
 def label_set(run: Run, dataset: str) -> LabelSet:
     """The manifest's entry of a data set's labels, from the receipts of its shards."""
     config = settings(run)
-    record, codec = read_record(run.teachers(), teacher_name(run)), CODECS[config.codec]
-    classes = record.classes
+    records, codec = _records(run), CODECS[config.codec]
+    classes = records[0].classes
     shards = len(read(run.dataset(dataset)).images.files)
     folder = receipts(run)
     found = in_threads(folder.read_json, [f"{unit(dataset, s)}.json" for s in range(shards)])
     total = sum(r["count"] for r in found)
     measured = {
-        name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in found) / total}
-        for name in found[0]["fidelity"]
+        name: {"kl_mean": sum(r["fidelity"][name] * r["count"] for r in found) / total} for name in found[0]["fidelity"]
     }
     return LabelSet(
         views=config.views,
@@ -285,7 +225,7 @@ def label_set(run: Run, dataset: str) -> LabelSet:
         row_bytes=codec.row_dtype(classes).itemsize,
         row_dtype=describe(codec, classes),
         aug=Aug(version=VERSION, columns=list(COLUMNS), sampler=SAMPLER, size=run.config.data.image_size),
-        teachers=[f"sha256:{record.sha256}"],
+        teachers=[f"sha256:{record.sha256}" for record in records],
         labelled="decoded stored images",
         decoder=f"Pillow {importlib.metadata.version('pillow')}",
         fidelity=measured,

@@ -12,7 +12,7 @@ import ray
 import ray.train
 from torch import distributed
 
-from raydc.config.schema import TeacherConfig
+from raydc.config.stages.squeeze import TeacherConfig
 from raydc.engine.capacity import options
 from raydc.engine.context import working_on
 from raydc.engine.device import device

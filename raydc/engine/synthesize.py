@@ -7,7 +7,9 @@ from typing import Any
 
 import ray
 
-from raydc.config.components import Real
+from raydc.condense.initialize import least_images
+from raydc.config.axes.initialize import Real
+from raydc.engine import selection
 from raydc.engine.capacity import options
 from raydc.engine.pool import Pool
 from raydc.engine.receipts import done
@@ -23,9 +25,14 @@ def recipe(run: Run, dataset: str) -> Recipe:
     """How a data set of this run is made: the method itself, or a control as a point of the same space."""
     synth = run.config.synthesize
     if dataset == "condensed":
-        name = synth.teacher or run.config.squeeze.teachers[0].name
-        return Recipe(dataset, synth, name if synth.steps else None)
-    return Recipe(dataset, synth.model_copy(update={"initialize": Real(use="real"), "steps": 0}), None)
+        return Recipe(dataset, synth, tuple(pool(run)) if synth.steps else ())
+    drawn: dict[str, Any] = {"initialize": Real(use="real"), "steps": 0, "rounds": 1, "stages": None}
+    return Recipe(dataset, synth.model_copy(update=drawn))
+
+
+def pool(run: Run) -> list[str]:
+    """The names of the teachers that guide the pixels."""
+    return run.config.synthesize.teachers.pick([t.name for t in run.config.squeeze.teachers])
 
 
 def blocks_of(run: Run, classes: list[str]) -> list[Block]:
@@ -41,22 +48,35 @@ def check_counts(run: Run, blocks: list[Block], made: Recipe, classes: list[str]
     Raises:
         DataError: with the classes and their counts.
     """
-    if made.synthesize.initialize.use != "real" or source is None:
+    how = made.synthesize.initialize
+    by_class = any(getattr(term, "category", 0) and term.weight for term in made.synthesize.objective)
+    least = max(least_images(how, run.config.synthesize.ipc), int(by_class and made.synthesize.steps > 0))
+    if not least or source is None:
         return
     counts = source.train.counts(len(classes))
-    ipc = run.config.synthesize.ipc
-    short = sorted({label for b in blocks for label in b.classes if counts[label] < ipc})
+    short = sorted({label for b in blocks for label in b.classes if counts[label] < least})
     if short:
         named = ", ".join(f"'{classes[c]}' has {counts[c]}" for c in short[:5]) + (", ..." if len(short) > 5 else "")
+        mend = "choose another synthesize.initialize" if made.dataset == "condensed" else \
+            "leave 'random' out of evaluate.data"  # fmt: skip
         raise DataError(
-            f"{made.dataset}: {ipc} different real images a class are asked for, but {len(short)} of {len(classes)} "
-            f"classes have fewer training images ({named}). Lower synthesize.ipc, or leave 'random' out of "
-            "evaluate.data and start from noise"
+            f"{made.dataset}: {least} different real images a class are asked for (initialize {how.use}), but "
+            f"{len(short)} of {len(classes)} classes have fewer training images ({named}). "
+            f"Lower synthesize.ipc, or {mend}"
         )
 
 
-def synthesize(run: Run, blocks: dict[str, list[Block]], source: list[Any], emit: Callable[..., None]) -> None:
-    """Make every block, of every data set, that has no marker yet.
+def synthesize(
+    run: Run, blocks: dict[str, list[Block]], source: list[Any], start: Callable[..., None], emit: Callable[..., None]
+) -> None:
+    """Make every block, of every data set, that has no marker yet; before them what a teacher must choose for them.
+
+    Args:
+        run: the run.
+        blocks: of each data set.
+        source: the real data in the object store, in a list; empty where there are no images.
+        start: takes (blocks in all, blocks done, name of the unit).
+        emit: takes events.
 
     Raises:
         DataError, ClusterError: some blocks failed for good; the others are done.
@@ -65,12 +85,17 @@ def synthesize(run: Run, blocks: dict[str, list[Block]], source: list[Any], emit
     for dataset, wanted in blocks.items():
         finished = done(run.blocks(dataset))
         todo += [Work(dataset, b) for b in wanted if b.id not in finished]
+    engine, recipes = run.config.engine, {d: recipe(run, d) for d in blocks}
+    for dataset in {work.dataset: None for work in todo}:
+        labels = {label for block in blocks[dataset] for label in block.classes}
+        selection.select(run, dataset, recipes[dataset].synthesize, labels, source, emit)
+    total = sum(map(len, blocks.values()))
+    start(total, total - len(todo), "block")
     if not todo:
         return
-    engine, recipes = run.config.engine, {d: recipe(run, d) for d in blocks}
     # Two methods at a time: a notice of preemption gets in while a block computes.
     actor, held = ray.remote(Synthesizer), {"max_restarts": 0, "max_concurrency": 2}
-    pool: Pool[Work] = Pool(
+    crew: Pool[Work] = Pool(
         lambda avoid: actor.options(**held, **options(engine, avoid)).remote(run, recipes, source),
         engine.workers,
         engine.max_attempts,
@@ -78,7 +103,7 @@ def synthesize(run: Run, blocks: dict[str, list[Block]], source: list[Any], emit
         emit=emit,
         speculate=engine.speculate,
     )
-    failed = pool.run(todo).failed
+    failed = crew.run(todo).failed
     if failed:
         name, cause = next(iter(failed.items()))
         said = str(cause) if isinstance(cause, RaydcError) else f"block {name}: {type(cause).__name__}: {cause}"

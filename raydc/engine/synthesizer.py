@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,19 +22,22 @@ import torch
 
 from raydc.condense.initialize import INITIALIZERS
 from raydc.condense.space import Space
+from raydc.condense.statistics import Statistics
 from raydc.condense.synthesize import Synthesis, snapshot_steps
-from raydc.config.schema import SynthesizeConfig
+from raydc.config.stages.networks import Normalize
+from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.parts import image_name, step_name, write_part
 from raydc.engine.run import Run
-from raydc.engine.weights import teacher
+from raydc.engine.selection import SourceGallery, guide, picks
+from raydc.engine.statistics import statistics_of
+from raydc.engine.weights import read_record
 from raydc.errors import DataError, StorageError
 from raydc.plan.blocks import Block
 from raydc.sources.base import Source
 from raydc.sources.decode import encode
 from raydc.store.faults import clean
-from raydc.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Recipe:
 
     dataset: str
     synthesize: SynthesizeConfig
-    teacher: str | None
-    """Absent where no step is taken: selection needs no teacher."""
+    teachers: tuple[str, ...] = ()
+    """The pool that guides the pixels; none where no step is taken."""
 
 
 @dataclass(frozen=True)
@@ -59,50 +63,44 @@ class Work:
         return f"{self.dataset}/{self.block.id}"
 
 
-class SourceGallery:
-    """A real source as the initializers see it."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
-    def count(self, label: int) -> int:
-        """The number of training images of a class."""
-        return len(self.source.train.of_class(label))
-
-    def image(self, label: int, index: int) -> torch.Tensor:
-        """One of them, uint8 ``[3, S, S]``."""
-        pixels = self.source.image(self.source.train, int(self.source.train.of_class(label)[index]))
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-
-
 class BlockMaker:
     """Builds the synthesis of a block from what a worker holds; also used to look at a block's first steps again."""
 
-    def __init__(self, run: Run, recipe: Recipe, source: Source | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        source: Source | None,
+        known: Callable[[Run, str], Statistics | None] = statistics_of,
+    ) -> None:
         self.run, self.recipe = run, recipe
         self.device = device(run.config.engine)
-        self.teacher: Teacher | None = teacher(run, recipe.teacher, self.device) if recipe.teacher else None
         self.gallery = SourceGallery(source) if source is not None else None
-        norm = self.teacher.record.normalize if self.teacher else None
-        self.space = Space(norm.mean, norm.std, self.device) if norm else Space((0.0,) * 3, (1.0,) * 3, self.device)
-        self.host_space = Space(norm.mean, norm.std) if norm else Space((0.0,) * 3, (1.0,) * 3)
+        self.guides = [guide(run, name, self.device) for name in recipe.teachers]
+        for found, name in zip(self.guides, recipe.teachers, strict=True):
+            found.statistics = known(run, name)
+        first = read_record(run.teachers(), recipe.teachers[0]).normalize if recipe.teachers else Normalize()
+        self.space = Space(first.mean, first.std, self.device)
+        self.host_space = Space(first.mean, first.std)
 
     def start(self, block: Block) -> torch.Tensor:
         """The first pixels of a block, ``[B, 3, S, S]`` in the space."""
-        config, size = self.recipe.synthesize, self.run.config.data.image_size
-        initialize = INITIALIZERS[config.initialize.use]
-        images = [initialize(self.run.key, c, i, size, self.host_space, self.gallery) for c, i in block.entries]
+        config, size, key = self.recipe.synthesize, self.run.config.data.image_size, self.run.key
+        how, gallery, space = config.initialize, self.gallery, self.host_space
+        image = INITIALIZERS[how.use].image
+        images = [
+            image(how, key, label, index, config.ipc, size, space, gallery, picks(self.run, config, label))
+            for label, index in block.entries
+        ]
         return torch.stack(images).to(self.device)
 
     def synthesis(self, block: Block) -> Synthesis:
         """The block before its first step."""
-        if self.teacher is None:
+        if not self.guides:
             raise DataError(f"block {block.id} of '{self.recipe.dataset}' needs a teacher to take a step, and has none")
-        labels = torch.tensor(block.classes, device=self.device)
         key = self.run.key.child("synthesize", self.recipe.dataset, block.id)
-        return Synthesis(
-            self.recipe.synthesize, self.teacher.module, self.teacher.pick, self.space, self.start(block), labels, key
-        )
+        start = self.start(block)
+        return Synthesis(self.recipe.synthesize, self.guides, start, block.classes, block.indices, key)
 
 
 class Synthesizer:
@@ -151,7 +149,7 @@ class Synthesizer:
             "seconds": time.time() - began,
             "worker": (ray.get_runtime_context().get_actor_id() or "")[:8],
             "node": ray.get_runtime_context().get_node_id(),
-            "image_steps": made.pop("steps_taken") * len(work.block),
+            "image_steps": made.pop("image_steps"),
             "bytes": made["bytes"],
         }
         markers.write_json(name, {**made, "meta": meta})
@@ -176,6 +174,9 @@ class InFlight:
         self.checkpoint = f"{block.id}.safetensors"
         self.config = maker.recipe.synthesize
         self.pictures: dict[int, np.ndarray] = {}
+        self.shots = set(snapshot_steps(self.config.steps, self.config.snapshots))
+        if self.shots:  # the first picture is of the start, whenever that is
+            self.shots.add(min(self._begins()))
         self.first = 0
         """The step this worker began at."""
         self.step = 0
@@ -188,6 +189,7 @@ class InFlight:
             pixels = self.maker.space.to_uint8(self.maker.start(self.block))
         else:
             synthesis = self.maker.synthesis(self.block)
+            self.first = synthesis.done
             if self.checkpoints.exists(self.checkpoint):
                 self._resume(synthesis)
             if not synthesis.run(self._observe):
@@ -195,6 +197,9 @@ class InFlight:
             pixels, history = synthesis.pixels(), synthesis.history.plain()
             self._finite(history)
         return self._commit(pixels.numpy().transpose(0, 2, 3, 1), history)
+
+    def _begins(self) -> list[int]:
+        return [self.config.begins(index) for index in self.block.indices]
 
     def forget(self) -> None:
         """Remove the checkpoint. Only the marker makes it useless, so it comes first."""
@@ -204,7 +209,7 @@ class InFlight:
     def _observe(self, synthesis: Synthesis) -> bool:
         t, config = synthesis.done, self.config
         self.step = t
-        if t in snapshot_steps(config.steps, config.snapshots) and t not in self.pictures:
+        if t in self.shots and t not in self.pictures:
             self.pictures[t] = synthesis.pixels()[shown(self.block)].numpy()
         going_on = not self.leaving.is_set()
         if self.first < t < config.steps and (not going_on or self._due(t)):
@@ -254,7 +259,7 @@ class InFlight:
             **write_part(self.parts, block, members),
             "shown": shown(block),
             "history": history,
-            "steps_taken": self.config.steps - self.first,
+            "image_steps": sum(self.config.steps - max(begin, self.first) for begin in self._begins()),
         }
 
 

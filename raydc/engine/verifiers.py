@@ -10,7 +10,7 @@ import ray
 import torch
 
 from raydc.config import digest
-from raydc.config.schema import TeacherConfig
+from raydc.config.stages.squeeze import TeacherConfig
 from raydc.engine.capacity import options
 from raydc.engine.failures import wait
 from raydc.engine.parts import read_images
@@ -75,13 +75,13 @@ def sample(run: Run, blocks: Sequence[Block]) -> list[Block]:
 
 def _ask(run: Run, config: TeacherConfig, blocks: list[Block], source: list[Any]) -> list[dict[str, Any]]:
     """One verifier's answers about every kind of picture."""
-    real = ray.get(source[0]) if run.config.synthesize.initialize.use == "real" else None
+    real = ray.get(source[0]) if run.config.data.use != "none" else None
     maker = BlockMaker(run, recipe(run, "condensed"), real)
     folder = folder_of(run, config)
     record = read_record(folder, config.name)
     verifier = load(record, local_copy(folder, f"{config.name}.safetensors", record.sha256), maker.device)
     kinds: list[tuple[str, Batches]] = [("condensed", _stored(run, blocks, maker.device))]
-    if maker.teacher is not None:
+    if maker.guides:
         kinds = [(start_name(run), _early(maker, blocks, 0)), ("first step", _early(maker, blocks, 1)), *kinds]
     return [_answer(verifier, kind, batches) for kind, batches in kinds]
 

@@ -45,4 +45,33 @@ def across_classes(classes: Sequence[int], ipc: int, size: int) -> list[Block]:
     return blocks
 
 
-GROUPS = {"across_classes": across_classes}
+def within_class(classes: Sequence[int], ipc: int, size: int) -> list[Block]:
+    """Blocks of images of one class; with more than ``size`` of them, several blocks a class.
+
+    LPLD, arXiv 2410.15919, section 3: batches of one class, of min(batch, IPC) images.
+    """
+    cuts = [range(begin, min(begin + size, ipc)) for begin in range(0, ipc, size)]
+    indices = [tuple(cut) for cut in cuts]
+    blocks: list[Block] = []
+    for n, label in enumerate(classes):
+        for held in indices:
+            blocks.append(Block(f"k{n:06d}-i{held[0]:05d}", len(blocks), (label,) * len(held), held))
+    return blocks
+
+
+def class_major(classes: Sequence[int], ipc: int, size: int) -> list[Block]:
+    """Blocks of all images of a class, then those of the next, cut every ``size`` images.
+
+    G-VBSM ``recover/`` (80 images: 8 classes of 10 at IPC 10), EDC and DELT likewise; specification, section 1.5.
+    """
+    total = len(classes) * ipc
+    blocks: list[Block] = []
+    for begin in range(0, total, size):
+        places = range(begin, min(begin + size, total))
+        labels, indices = tuple(classes[p // ipc] for p in places), tuple(p % ipc for p in places)
+        blocks.append(Block(f"m{begin:08d}", len(blocks), labels, indices))
+    return blocks
+
+
+GROUPS = {"across_classes": across_classes, "within_class": within_class, "class_major": class_major}
+"""How images are grouped into blocks, by the name that ``synthesize.blocks.group`` gives."""

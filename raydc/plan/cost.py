@@ -23,8 +23,6 @@ class Cost:
 
     classes: int
     images: int
-    groups: int
-    """Blocks of one pass over the classes."""
     blocks: int
     image_steps: int
     synthesis_flop: float | None
@@ -45,32 +43,33 @@ class Cost:
         return asdict(self)
 
 
-def cost(run: RunConfig, classes: int, outputs: int, forward_flop: float | None, fleet: Fleet) -> Cost:
+def cost(
+    run: RunConfig, classes: int, outputs: int, step_flop: float | None, label_flop: float | None, fleet: Fleet
+) -> Cost:
     """Count a run.
 
     Args:
         run: the run.
         classes: how many classes are synthesized.
         outputs: size of the label space, the width of a soft label.
-        forward_flop: operations of the teacher's forward pass on one image (1 multiply-add = 2), if known.
+        step_flop: operations of one step of one image (1 multiply-add = 2), if known.
+        label_flop: operations of one label, if known.
         fleet: devices at work; without their rates hours and price stay open.
     """
     synth, judged = run.synthesize, run.evaluate
     blocks = GROUPS[synth.blocks.group](range(classes), synth.ipc, synth.blocks.size)
     images = classes * synth.ipc
-    image_steps = images * synth.steps
-    views = run.relabel.views if run.relabel else 0
+    image_steps = classes * sum(synth.steps - synth.begins(index) for index in range(synth.ipc))
+    views = run.relabel.views if run.relabel and run.relabel.mode == "stored" else 0
     hours = fleet.hours(image_steps)
     return Cost(
         classes=classes,
         images=images,
-        groups=len(blocks) // synth.ipc,
         blocks=len(blocks),
         image_steps=image_steps,
-        # Forward and the gradient of the input; weights are frozen, so their gradient is not computed.
-        synthesis_flop=2 * forward_flop * image_steps if forward_flop else None,
+        synthesis_flop=step_flop * image_steps if step_flop else None,
         labels=images * views,
-        label_flop=forward_flop * images * views if forward_flop else None,
+        label_flop=label_flop * images * views if label_flop else None,
         image_bytes=image_bytes(run, images, run.pack.format),
         label_bytes=images * views * row_bytes(run.relabel.codec, outputs) if run.relabel else 0,
         label_shards=-(-images // run.pack.shard_size) if views else 0,

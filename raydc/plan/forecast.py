@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from raydc.config.schema import RunConfig, TeacherConfig
+from raydc.config.schema import RunConfig
+from raydc.config.stages.squeeze import TeacherConfig
 from raydc.plan.blocks import GROUPS
 from raydc.plan.cost import Cost
 from raydc.plan.fleet import Kind
@@ -195,12 +196,20 @@ def forecast(run: RunConfig, cost: Cost, students: Sequence[Student], found: Mea
 def _notes(run: RunConfig, found: Measured) -> dict[str, str]:
     group = f"{GROUP_STARTS:g} starts of a worker for Ray Train"
     unknown = "the data is not here to be counted" if found.train_images is None else ""
+    labels = {
+        "stored": f"{PIPELINE_STARTS:g} starts of a worker for Ray Data",
+        "live": "labels are made while students learn",
+    }
+    chosen = run.synthesize.initialize.use not in ("noise", "real")
+    known = any(t.use == "conv_statistics" or getattr(t, "category", 0) for t in run.synthesize.objective if t.weight)
     return {
         "start": f"measured: process {found.process:.1f} s, Ray {found.ray:.1f} s",
-        "squeeze": (unknown or group) if found.squeeze else "fetching of weights not counted",
-        "synthesize": f"one start of a worker, measured: {found.worker:.1f} s",
+        "squeeze": "; ".join(filter(None, [(unknown or group) if found.squeeze else "fetching of weights not counted",
+                                           "the pass for statistics not counted" if known else ""])),
+        "synthesize": f"one start of a worker, measured: {found.worker:.1f} s" + (
+            "; the choice of real images not counted" if chosen else ""),
         "pack": f"{PACK_STARTS:g} starts of a worker a data set",
-        "relabel": f"{PIPELINE_STARTS:g} starts of a worker for Ray Data" if run.relabel else "no labels asked for",
+        "relabel": labels[run.relabel.mode] if run.relabel else "no labels asked for",
         "evaluate": "; ".join(filter(None, [group if found.students else "", unknown and "tests not counted",
                                             "verifiers not counted" if run.evaluate.verifiers else ""])),
     }  # fmt: skip
@@ -232,19 +241,19 @@ def _teacher(run: RunConfig, teacher: TeacherConfig, found: Measured) -> float |
 
 def _synthesize(run: RunConfig, cost: Cost, found: Measured) -> float:
     synth = run.synthesize
-    sizes = [len(b) for b in GROUPS[synth.blocks.group](range(cost.classes), synth.ipc, synth.blocks.size)]
+    blocks = GROUPS[synth.blocks.group](range(cost.classes), synth.ipc, synth.blocks.size)
     step = found.block.step.median / found.block_images if found.block else 0.0
-    begin = found.begin / found.block_images
-    units = [size * (begin + synth.steps * step + found.encode) for size in sizes]
+    ends = found.begin / found.block_images + found.encode
+    units = [len(b) * ends + step * sum(synth.steps - synth.begins(i) for i in b.indices) for b in blocks]
     if cost.sets > 1:
-        units += [size * (found.decode + found.encode) for size in sizes]
+        units += [len(b) * (found.decode + found.encode) for b in blocks]
     first = found.waking if found.block else 0.0
-    real = synth.initialize.use == "real" or cost.sets > 1
+    real = synth.initialize.use != "noise" or cost.sets > 1
     return found.worker + first + (found.first_image if real else 0.0) + makespan(units, found.workers)
 
 
 def _relabel(run: RunConfig, cost: Cost, found: Measured) -> float:
-    if run.relabel is None or found.view is None:
+    if run.relabel is None or run.relabel.mode == "live" or found.view is None:
         return 0.0
     image = found.shard_image + run.relabel.views * found.view.step.median
     whole, rest = divmod(cost.images, cost.label_shards)  # as even as can be

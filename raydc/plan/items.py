@@ -9,6 +9,7 @@ from typing import Any
 from raydc.config.schema import RunConfig
 from raydc.plan.cost import IMAGE_BYTES_PER_PIXEL, LABEL_BYTES, RECORD_BYTES, Cost, image_bytes, row_bytes
 from raydc.plan.fleet import Fleet
+from raydc.plan.statistics import classes_of_block, needed
 
 LABEL_FILE_BYTES = 128 * 2**20
 """Label files are split by view range to stay under this (``engine/relabel.py``)."""
@@ -37,14 +38,20 @@ class Item:
 class Networks:
     """What is counted on the networks' own shapes; FLOP of one image's forward pass, a multiply-add as two."""
 
-    teacher: str
-    forward_flop: float | None
+    pool: tuple[str, ...]
+    """The teachers that guide the pixels."""
+    step_flop: float | None
+    """Of one step of one image: the pool's mean where teachers take turns, its sum where all look at each step."""
+    label_flop: float | None
+    """Of one label: the forward passes of all teachers that label."""
     norm_channels: int
-    """Channels of all BatchNorm layers of the teacher together."""
+    """Channels of all BatchNorm layers of the pool together."""
     weights: int
-    """Parameters of the teacher."""
+    """Parameters of the pool."""
     trained: Mapping[str, float] = field(default_factory=dict)
     """Forward FLOP of every teacher that is trained."""
+    statistics: Mapping[str, int] = field(default_factory=dict)
+    """Channels and tiles of the layers of every teacher that statistics are collected of."""
     students: Mapping[str, float] = field(default_factory=dict)
     """Forward FLOP of every student."""
     train_images: int | None = None
@@ -74,9 +81,10 @@ def items(run: RunConfig, cost: Cost, networks: Networks, outputs: int, fleet: F
         outputs: size of the label space.
         fleet: the devices.
     """
-    flop_rate = fleet.rate * 2 * networks.forward_flop if fleet.rate and networks.forward_flop else None
+    flop_rate = fleet.rate * networks.step_flop if fleet.rate and networks.step_flop else None
     found = [
         *_squeeze(run, networks, flop_rate),
+        *_statistics(run, cost, networks, outputs),
         *_synthesize(run, cost, networks, fleet),
         *_relabel(run, cost, outputs, flop_rate),
         *_evaluate(run, cost, networks, fleet, flop_rate),
@@ -99,7 +107,9 @@ def _squeeze(run: RunConfig, networks: Networks, flop_rate: float | None) -> Ite
     yield Item("squeeze", "teachers", "teachers", len(run.squeeze.teachers),
                note=f"{given} with weights, {len(networks.trained)} trained here")  # fmt: skip
     size = "float32, of the network's own shapes"
-    yield Item("squeeze", "teacher_bytes", f"weights of {networks.teacher}", 4 * networks.weights, "bytes", size)
+    yield Item(
+        "squeeze", "teacher_bytes", f"weights of {', '.join(networks.pool)}", 4 * networks.weights, "bytes", size
+    )
     if not networks.trained:
         return
     per_image = sum(
@@ -112,21 +122,39 @@ def _squeeze(run: RunConfig, networks: Networks, flop_rate: float | None) -> Ite
     yield Item("squeeze", "squeeze_hours", "hours", _hours(flop, flop_rate), "hours", SAME_RATE)
 
 
+def _statistics(run: RunConfig, cost: Cost, networks: Networks, outputs: int) -> Iterator[Item]:
+    stage, key, label, wanted = "squeeze", "statistics_bytes", "statistics", needed(run)
+    if wanted is None:
+        uses = any(term.use == "bn_statistics" and term.weight for term in run.synthesize.objective)
+        yield Item(stage, key, label, 8 * networks.norm_channels if uses else 0, "bytes",
+                   f"mean and variance of {networks.norm_channels:,} BatchNorm channels, float32; a part of the weights"
+                   if uses else "no term of the objective needs any")  # fmt: skip
+        return
+    precision, widths = run.squeeze.statistics.precision, networks.statistics
+    found = {name: wanted.bytes(width, outputs, precision) for name, width in widths.items()}
+    of = f"{outputs:,} classes x " if wanted.classes else ""
+    each = ", ".join(f"{name} {of}{wanted.rows * widths[name]:,}: {size / 1e9:.3g} GB" for name, size in found.items())
+    yield Item(stage, key, f"{label}, mapped by every node", sum(found.values()), "bytes", f"{each}; {precision}")
+    block = classes_of_block(run.synthesize, cost.classes) if wanted.classes else 0
+    read = sum(wanted.bytes(width, block, precision) for width in widths.values())
+    held = f"at most {block} classes and all data" if block else "all data"
+    yield Item(stage, "statistics_block_bytes", "of which a block reads", read, "bytes", f"{held}, of each teacher")
+
+
 def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) -> Iterator[Item]:
     synth, side = run.synthesize, run.data.image_size
     stage, size = "synthesize", synth.blocks.size
     yield Item(stage, "classes", "classes", cost.classes)
     yield Item(stage, "images", "images", cost.images, note=f"{cost.classes:,} classes x IPC {synth.ipc}")
     yield Item(stage, "blocks", "blocks", cost.blocks, note=block_rule(run, cost))
-    yield Item(stage, "image_steps", "image-steps", cost.image_steps, note=f"images x {synth.steps:,} steps")
-    forward = f"2 x {networks.forward_flop / 1e9:.4g} GFLOP, the forward pass of {networks.teacher} at {side} px " \
-        "counted on its shapes; frozen weights have no gradient" if networks.forward_flop else ""  # fmt: skip
-    yield Item(stage, "synthesis_flop", "operations", cost.synthesis_flop, "flop", forward)
-    uses = any(term.use == "bn_statistics" and term.weight for term in synth.objective)
-    yield Item(stage, "statistics_bytes", "statistics", 8 * networks.norm_channels if uses else 0, "bytes",
-               f"mean and variance of {networks.norm_channels:,} BatchNorm channels, float32; a part of the weights"
-               if uses else "no term of the objective needs any")  # fmt: skip
-    block = min(size, cost.classes)
+    yield Item(stage, "image_steps", "image-steps", cost.image_steps, note=_steps(run))
+    counted = (
+        networks.step_flop
+        and f"{networks.step_flop / 1e9:.4g} GFLOP a step of an image at {side} px, forward "
+        f"and backward, counted on the shapes of {', '.join(networks.pool)}; frozen weights have no gradient"
+    )
+    yield Item(stage, "synthesis_flop", "operations", cost.synthesis_flop, "flop", counted or "")
+    block = min(size, cost.images)
     yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, block), "bytes",
                f"at most {run.engine.workers} x a block of {block} in float32, with two moments of Adam")  # fmt: skip
     yield from _image_bytes(run, cost)
@@ -140,11 +168,22 @@ def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) ->
     yield Item(stage, "price", "price", cost.price, "money", note)
 
 
+def _steps(run: RunConfig) -> str:
+    synth = run.synthesize
+    late = f", less for those that begin later, in {synth.rounds} rounds" if synth.rounds > 1 else ""
+    return f"images x {synth.steps:,} steps{late}"
+
+
 def block_rule(run: RunConfig, cost: Cost) -> str:
-    """How the number of blocks comes about. A block never spans two passes: its images are of different classes."""
-    size = run.synthesize.blocks.size
-    groups = f"{cost.groups:,} group{'s' if cost.groups > 1 else ''} of up to {size} classes"
-    return f"{groups} x IPC {run.synthesize.ipc}; no block spans two passes over the classes"
+    """How the number of blocks comes about."""
+    size, ipc = run.synthesize.blocks.size, run.synthesize.ipc
+    groups = -(-cost.classes // size)
+    return {
+        "across_classes": f"{groups:,} group{'s' if groups > 1 else ''} of up to {size} classes x IPC {ipc}; no block "
+        "spans two passes over the classes",
+        "within_class": f"{cost.classes:,} classes, up to {size} images of one class a block",
+        "class_major": f"{size} images a block, all {ipc} of a class and then those of the next",
+    }[run.synthesize.blocks.group]
 
 
 def _checkpoints(run: RunConfig, block: int) -> int:
@@ -161,7 +200,7 @@ def _image_bytes(run: RunConfig, cost: Cost) -> Iterator[Item]:
 
 
 def _relabel(run: RunConfig, cost: Cost, outputs: int, flop_rate: float | None) -> Iterator[Item]:
-    if run.relabel is None:
+    if run.relabel is None or run.relabel.mode == "live":
         return
     stage, views, codec = "relabel", run.relabel.views, run.relabel.codec
     yield Item(stage, "labels", "labels", cost.labels, note=f"{cost.images:,} images x {views} views")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from raydc.report.comparison import Compared, table
 from raydc.report.tables import WIDE, result_table, verdict_text
 from raydc.report.units import percent
 from raydc.store.folder import Folder
@@ -27,6 +28,14 @@ def show_result(folder: Folder, dataset: str) -> None:
     console.print(f"data set  {dataset}", soft_wrap=True, highlight=False)
     if folder.exists("report/index.html"):
         console.print(f"report    {folder.url}/report/index.html", soft_wrap=True, highlight=False)
+
+
+def show_comparison(runs: Sequence[Compared], output: str) -> None:
+    """Print runs side by side, and where their page is."""
+    console = Console()
+    console = console if console.is_terminal else Console(width=max(WIDE, console.width))
+    console.print(table(runs))
+    console.print(f"page  {output}/index.html", soft_wrap=True, highlight=False)
 
 
 def _verifiers(answers: list[Mapping[str, Any]]) -> Table:

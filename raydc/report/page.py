@@ -78,7 +78,8 @@ def _template() -> Template:
     return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(text)
 
 
-def _shown(image: np.ndarray, title: str) -> dict[str, Any]:
+def shown(image: np.ndarray, title: str) -> dict[str, Any]:
+    """A picture ``[H, W, 3]`` as the template wants it; large ones become thumbnails."""
     check(image, title)
     height, width = image.shape[:2]
     picture, out = Image.fromarray(image), io.BytesIO()
@@ -100,11 +101,11 @@ def _pictures(rows: Sequence[ClassRow], classes: int, ipc: int) -> dict[str, Any
         return None
     side = max(max(image.shape[:2]) for row in rows for image in (*row.condensed[:1], *row.real[:1]))
     cell = 56 if side <= PIXEL_PX else 100
-    shown = [
+    listed = [
         {
             "name": row.name,
-            "condensed": [_shown(image, row.name) for image in row.condensed[:MOST]],
-            "real": [_shown(image, row.name) for image in row.real[:MOST]],
+            "condensed": [shown(image, row.name) for image in row.condensed[:MOST]],
+            "real": [shown(image, row.name) for image in row.real[:MOST]],
         }
         for row in rows
     ]
@@ -112,7 +113,7 @@ def _pictures(rows: Sequence[ClassRow], classes: int, ipc: int) -> dict[str, Any
     which = f"{len(rows):,} of {classes:,} classes" if classes > len(rows) else "each class"
     caption = f"The first {left} of {most:,} condensed images of {which}" if most > left else f"All images of {which}"
     caption += ", beside real training images." if right else "."
-    return {"rows": shown, "left": left or 1, "right": right or 1, "any_real": right > 0, "caption": caption,
+    return {"rows": listed, "left": left or 1, "right": right or 1, "any_real": right > 0, "caption": caption,
             "tile": max(220, cell * (left + right) + 24), "narrow": min(5, max(left, right))}  # fmt: skip
 
 
@@ -120,7 +121,7 @@ def _evolutions(strips: Sequence[Evolution]) -> list[dict[str, Any]]:
     return [
         {
             "name": strip.name,
-            "frames": [{"step": f"{step:,}", "shown": _shown(image, strip.name)} for step, image in strip.frames],
+            "frames": [{"step": f"{step:,}", "shown": shown(image, strip.name)} for step, image in strip.frames],
         }
         for strip in strips
         if strip.frames

@@ -75,9 +75,7 @@ def _gallery(rows: Sequence[Row], scale: int, cell_h: int, cell_w: int) -> Image
     columns = min(len(rows), math.ceil(math.sqrt(2 * len(rows))))  # about twice as wide as high
     pitch = cell_h + FONT_PX + 14
     lines = math.ceil(len(rows) / columns)
-    sheet = Image.new(
-        "RGB", (2 * MARGIN + columns * (cell_w + GAP) - GAP, 2 * MARGIN + lines * pitch - 12), PAPER
-    )
+    sheet = Image.new("RGB", (2 * MARGIN + columns * (cell_w + GAP) - GAP, 2 * MARGIN + lines * pitch - 12), PAPER)
     draw = ImageDraw.Draw(sheet)
     for index, row in enumerate(rows):
         x, y = MARGIN + index % columns * (cell_w + GAP), MARGIN + index // columns * pitch

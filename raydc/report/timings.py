@@ -59,7 +59,7 @@ def spans(events: Events) -> list[Span]:
         kind, trace, name = event["kind"], str(event.get("trace", "")), str(event.get("span", ""))
         last[trace] = instant(event["t"])
         if kind in ("run_started", "stage_started"):
-            opened[trace, name] = event
+            opened.setdefault((trace, name), event)  # a stage of two passes begins with the first
         elif kind in UNIT_ENDS:
             found += _unit(event)
         elif kind == "stage_done" or kind in ENDS:

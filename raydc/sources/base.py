@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.sources import digits, folders, generated, webdataset
@@ -130,23 +130,24 @@ def open_source(config: DataConfig, key: Key) -> Source:
         chosen = select(config.subset, classes, "data.subset")
         return Source(config, tuple(classes[c] for c in chosen), empty_split(), empty_split(), held_out=False)
     classes, train, validation = FIND[config.use](config)
-    _check(classes, train, "train", config.train)
+    _check(classes, train, "train", config.train, config.partial)
     held_out = validation is None
     if validation is None:
         train, validation = hold_out(classes, train, config.validation_fraction, key)
     else:
-        _check(classes, validation, "validation", config.validation)
+        _check(classes, validation, "validation", config.validation, config.partial)
     return Source(config, classes, train, validation, held_out)
 
 
-def _check(classes: tuple[str, ...], split: Split, name: str, url: str | None) -> None:
-    """Refuse a split without images, or with a class that has none."""
+def _check(classes: tuple[str, ...], split: Split, name: str, url: str | None, partial: bool) -> None:
+    """Refuse a split without images, or with a class that has none where each should."""
     place = f"data.{name} ({clean(url)})" if url else f"data.{name}"
     if not len(split):
         raise DataError(f"{place} has no images of the {len(classes)} classes asked for; expected at least one of each")
     empty = [classes[c] for c in np.flatnonzero(split.counts(len(classes)) == 0)]
-    if empty:
+    if empty and not partial:
         raise DataError(
             f"{place}: empty class, no images of: {few(empty)} ({len(empty)} of {len(classes)} classes). Every class "
-            "needs at least one image; add images, correct data.classes, or keep the others by data.subset"
+            "needs at least one image; add images, correct data.classes, keep the others by data.subset, or say "
+            "data.partial: true"
         )

@@ -15,7 +15,7 @@ import numpy as np
 
 from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
-from raydc.labels.views import CUTMIX, NO_PARTNER, column
+from raydc.labels.views import NO_PARTNER, PLAIN, column, mix_of
 from raydc.sources.label_sets import StoredLabels
 from raydc.sources.lru import ByteCache
 from raydc.sources.shard import ImageShard
@@ -207,7 +207,7 @@ class CondensedDataset:
         pieces = [self._piece(s, part) for s, part in parts]
         if self._labels is not None:
             looks = [self._labels.read(self._files[s], (epoch + s) % self.views, logits) for s, _ in parts]
-            mixed = any((column(r[part], "op") == CUTMIX).any() for (r, _), (_, part) in zip(looks, parts, strict=True))
+            mixed = any((mix_of(r[part]) != PLAIN).any() for (r, _), (_, part) in zip(looks, parts, strict=True))
             for piece, (records, encoded), (s, part) in zip(pieces, looks, parts, strict=True):
                 piece["records"] = records[part]
                 if mixed:
@@ -221,9 +221,9 @@ class CondensedDataset:
         return {"index": self._starts[s] + rows, "images": shard.images(rows), "labels": shard.labels[rows]}
 
     def _partners(self, s: int, rows: np.ndarray, records: np.ndarray) -> dict[str, np.ndarray]:
-        """What CutMix pastes into these rows, given the records of the whole shard."""
+        """What is mixed into these rows, given the records of the whole shard."""
         shard, named = self._shard(s), column(records[rows], "partner").astype(np.int64)
-        is_mixed = (column(records[rows], "op") == CUTMIX) & (named != NO_PARTNER)
+        is_mixed = (mix_of(records[rows]) != PLAIN) & (named != NO_PARTNER)
         partners = np.where(is_mixed, named, rows)
         return {"partners": shard.images(partners), "partner_records": records[partners],
                 "partner_labels": shard.labels[partners]}  # fmt: skip

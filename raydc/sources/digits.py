@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.errors import ConfigError
 from raydc.sources.classes import class_list, select
 from raydc.sources.decode import encode

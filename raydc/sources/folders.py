@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.errors import DataError
 from raydc.sources.classes import class_list, few, select
 from raydc.sources.decode import EXTENSIONS
@@ -30,7 +30,7 @@ def find(config: DataConfig) -> tuple[tuple[str, ...], Split, Split | None]:
     present = _class_folders(root, where)
     space = _label_space(config, present, where)
     chosen = [space[c] for c in select(config.subset, space, "data.subset")]
-    train = _split(root, where, chosen, present)
+    train = _split(root, where, chosen, present, config.partial)
     if config.validation is None:
         return tuple(chosen), train, None
     return tuple(chosen), train, _validation(config, config.validation, space, chosen)
@@ -85,22 +85,23 @@ def _validation(config: DataConfig, url: str, space: tuple[str, ...], chosen: li
             )
     else:
         _refuse_unknown(config, present, space, where)
-    return _split(url, where, chosen, present)
+    return _split(url, where, chosen, present, config.partial)
 
 
-def _split(url: str, where: str, chosen: list[str], present: set[str]) -> Split:
+def _split(url: str, where: str, chosen: list[str], present: set[str], partial: bool) -> Split:
     """List the images of the chosen classes, in the order of the classes and of their names."""
     absent = [name for name in chosen if name not in present]
-    if absent:
+    if absent and not partial:
         raise DataError(f"{where}: empty class, no folder named {few(absent)} (of {len(chosen)} classes)")
     root = Folder(url).url
 
     def listed(name: str) -> Names:
-        return Names.of(f"{name}/{path}" for path in images_below(f"{root}/{name}"))
+        paths = images_below(f"{root}/{name}") if name in present else ()
+        return Names.of(f"{name}/{path}" for path in paths)
 
     tables = in_threads(listed, chosen)
     empty = [name for name, table in zip(chosen, tables, strict=True) if not len(table)]
-    if empty:
+    if empty and not partial:
         raise DataError(
             f"{where}: empty class, no images in its folder: {few(empty)}. Expected files that end in "
             f"{', '.join('.' + e for e in EXTENSIONS)}; add images, or name the classes to keep in data.subset"

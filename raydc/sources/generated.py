@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.keys import Key
 from raydc.sources.classes import class_list, select
 from raydc.sources.decode import encode

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.errors import DataError
 from raydc.sources.classes import class_list, numbered, select
 from raydc.sources.decode import EXTENSIONS

@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from benchmarks.fake_cloud import fake_cloud
-from raydc.config.schema import EngineConfig
+from raydc.config.stages.engine import EngineConfig
 from raydc.engine.capacity import lacking, options
 from raydc.engine.cluster import alive_nodes, cluster
 from raydc.engine.pool import Pool

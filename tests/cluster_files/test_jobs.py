@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from raydc.config.schema import Arch
+from raydc.config.stages.networks import Arch
 from raydc.keys import Key
 from raydc.store.folder import Folder
 from raydc.store.verify import verify

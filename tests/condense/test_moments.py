@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from raydc.condense.moments import moments, moments_of_each, tiled, tiles
+from raydc.condense.moments import moments, moments_of_each, tiles
 from tests.condense.nets import order, pixels
 
 X = pixels(3, 8, channels=2).double()
@@ -65,7 +65,6 @@ def test_a_map_need_not_be_square() -> None:
     np.testing.assert_allclose(moments(x, 4).tile_mean, mean, rtol=1e-10)
     np.testing.assert_allclose(moments(x, 4).tile_var, var, rtol=1e-10)
     assert tiles(4, 8, 4) == 2 and tiles(4, 8, 0) == 0
-    assert tiled(x, 4).shape == (3, 2, 1, 4, 2, 4)
 
 
 def test_of_each_image_is_that_of_the_image_alone() -> None:

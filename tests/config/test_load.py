@@ -11,6 +11,7 @@ import yaml
 from raydc.config import RunConfig, differences, digest, dump, identity, load
 from raydc.config.load import MAX_EXTENDS, merge, override, validate
 from raydc.errors import ConfigError
+from tests.config.shipped import CONFIGS
 
 TREE: dict[str, Any] = {
     "name": "base",
@@ -231,3 +232,15 @@ def test_records_are_frozen() -> None:
     run: RunConfig = validate(TREE, "test")
     with pytest.raises(ValueError, match="frozen"):
         run.seed = 3  # type: ignore[misc]
+
+
+def test_an_override_changes_one_place_of_what_an_alias_repeats(tmp_path: Path) -> None:
+    base = yaml.safe_load((CONFIGS / "quickstart.yaml").read_text())
+    base |= {"extends": str(CONFIGS / "methods/cda.yaml"), "data": {"extends": str(CONFIGS / "datasets/digits.yaml")}}
+    base["evaluate"]["optimizer"] = base["squeeze"]["teachers"][0]["train"]["optimizer"]
+    text = yaml.safe_dump(base)  # one object in two places is written as an alias
+    assert "*id001" in text
+    (tmp_path / "aliased.yaml").write_text(text)
+    run = load(tmp_path / "aliased.yaml", ["evaluate.optimizer.lr=0.5"])
+    taught = run.squeeze.teachers[0].train
+    assert taught is not None and (taught.optimizer.lr, run.evaluate.optimizer.lr) == (0.1, 0.5)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from raydc.config.load import merge
-from raydc.config.schema import Arch
+from raydc.config.stages.networks import Arch
 from raydc.keys import Key
 from raydc.teachers.networks import build
 from raydc.teachers.teacher import save

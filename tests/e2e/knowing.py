@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from raydc.config.schema import Arch
+from raydc.config.stages.networks import Arch
 from raydc.keys import Key
 from raydc.sources.decode import decode_resized
 from raydc.teachers.networks import build

@@ -24,7 +24,11 @@ from .bad import CLUSTER, CONFIG, DATA, made
         pytest.param({"data": 8}, ["data: ", "expected a section", "found 8"], id="no section"),
         pytest.param({"evaluate": {"seeds": 3}}, ["evaluate.seeds", "expected a list", "found 3"], id="list"),
         pytest.param({"relabel": {"codec": "fp61"}}, ["relabel.codec", "did you mean 'fp16'"], id="choice"),
-        pytest.param({"synthesize": {"teacher": "vgg"}}, ["synthesize.teacher is 'vgg'", "['resnet']"], id="teacher"),
+        pytest.param(
+            {"synthesize": {"teachers": {"names": ["vgg"]}}},
+            ["synthesize.teachers.names has 'vgg'", "['resnet']"],
+            id="teacher",
+        ),
         pytest.param(
             {"evaluate": {"students": [{"name": "a", "arch": {"use": "torchvision", "name": "alexnet"}}]}},
             ["evaluate.students.0.arch", "'alexnet' cannot take images of 16x16 pixels", "Raise data.image_size"],

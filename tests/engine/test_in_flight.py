@@ -51,7 +51,7 @@ class Worker:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, dict[str, Any]]:
     worker = Worker(tmp_path_factory.mktemp("undisturbed"))
     marker = worker.take(Event())
-    assert marker is not None and marker["steps_taken"] == STEPS
+    assert marker is not None and marker["image_steps"] == STEPS * len(marker["entries"])
     return worker.part, marker
 
 
@@ -64,7 +64,7 @@ def test_a_block_that_is_handed_back_ends_with_the_same_bytes(
     assert worker.checkpoint.exists() and not worker.part
     marker = worker.take(Event())
     assert worker.part == undisturbed[0]
-    assert marker == {**undisturbed[1], "steps_taken": STEPS - step}
+    assert marker == {**undisturbed[1], "image_steps": (STEPS - step) * len(undisturbed[1]["entries"])}
 
 
 def test_a_block_that_is_handed_back_again_and_again_ends_with_the_same_bytes(
@@ -74,7 +74,7 @@ def test_a_block_that_is_handed_back_again_and_again_ends_with_the_same_bytes(
     taken = [worker.take(After(steps)) for steps in (7, 0, 13, 25)]
     assert taken == [None] * 4
     marker = worker.take(Event())
-    assert marker is not None and marker["steps_taken"] == STEPS - 7 - 13 - 25
+    assert marker is not None and marker["image_steps"] == (STEPS - 7 - 13 - 25) * len(marker["entries"])
     assert worker.part == undisturbed[0]
 
 
@@ -108,7 +108,7 @@ def test_a_killed_worker_loses_no_more_than_the_steps_since_its_checkpoint(
     with pytest.raises(Killed):
         worker.take(Killer(16))
     marker = worker.take(Event())
-    assert marker is not None and marker["steps_taken"] == STEPS - 12
+    assert marker is not None and marker["image_steps"] == (STEPS - 12) * len(marker["entries"])
     assert worker.part == undisturbed[0]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 
-from raydc.config.schema import EngineConfig
+from raydc.config.stages.engine import EngineConfig
 from raydc.engine import failures, pack
 from raydc.engine.capacity import room
 from raydc.engine.parts import image_name, write_part

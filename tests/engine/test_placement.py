@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 from raydc.config.stages.engine import EngineConfig
 from raydc.engine.capacity import for_data, for_train, lacking, options, room
 from raydc.engine.cluster import alive_nodes, draining_nodes
-from tests.tiny import ray_folder, wait_until
+from tests.tiny import gone, ray_folder, wait_until
 
 # Ray Data and Ray Train warn of parts of themselves.
 pytestmark = [

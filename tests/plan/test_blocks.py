@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raydc.plan.blocks import GROUPS, across_classes
+from raydc.plan.blocks import GROUPS, across_classes, class_major, within_class
 
 CLASSES = st.lists(st.integers(0, 20_000), unique=True, max_size=60)
 
@@ -46,6 +46,26 @@ def test_more_images_a_class_leave_the_first_blocks_as_they_were(classes: list[i
     assert across_classes(classes, ipc + 1, size)[: len(across_classes(classes, ipc, size))] == across_classes(
         classes, ipc, size
     )
+
+
+@given(classes=CLASSES, ipc=st.integers(1, 7), size=st.integers(1, 70))
+def test_blocks_within_a_class_hold_one_class(classes: list[int], ipc: int, size: int) -> None:
+    blocks = within_class(classes, ipc, size)
+    assert all(len(set(block.classes)) == 1 for block in blocks)
+    assert len(blocks) == len(classes) * -(-ipc // size)
+
+
+@given(classes=CLASSES, ipc=st.integers(1, 7), size=st.integers(1, 70))
+def test_class_major_blocks_go_class_by_class(classes: list[int], ipc: int, size: int) -> None:
+    blocks = class_major(classes, ipc, size)
+    assert [entry for block in blocks for entry in block.entries] == [(c, i) for c in classes for i in range(ipc)]
+    assert all(len(block) == size for block in blocks[:-1])
+
+
+def test_the_published_class_major_batches() -> None:
+    """G-VBSM: 80 images are 8 classes at IPC 10; DELT: 100 images are 2 classes at IPC 50 (specifications)."""
+    assert len(set(class_major(range(1_000), 10, 80)[0].classes)) == 8
+    assert len(set(class_major(range(1_000), 50, 100)[0].classes)) == 2
 
 
 def test_the_published_composition() -> None:

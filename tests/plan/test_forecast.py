@@ -39,7 +39,7 @@ MEASURED = f.Measured(
 
 def predicted(found: f.Measured = MEASURED, overrides: list[str] | None = None) -> dict[str, Any]:
     run: RunConfig = load(str(QUICKSTART), overrides or [])
-    counted = cost(run, 10, 10, 25e6, Fleet((Kind(1),)))
+    counted = cost(run, 10, 10, 50e6, 25e6, Fleet((Kind(1),)))
     students = [f.Student(j.student.name, j.data, j.labels) for j in student_jobs(run.evaluate)]
     items = f.forecast(run, counted, students, found)
     return {i.key.removeprefix("predicted_").removesuffix("_s"): i.value for i in items}

@@ -11,8 +11,9 @@ import pytest
 from raydc.config import load
 from raydc.engine.inspection import planned
 from raydc.labels.codecs import CODECS
+from raydc.plan.cost import cost
 from raydc.plan.fleet import Fleet, Kind, parse_fleet
-from raydc.plan.items import LABEL_FILE_BYTES, Plan
+from raydc.plan.items import LABEL_FILE_BYTES, Networks, Plan, items
 from raydc.report.planned import lines
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -92,6 +93,42 @@ def test_the_values_are_plain_json() -> None:
     config = load(str(CONFIGS / "cifar100-sre2l.yaml"), [])
     tree = json.loads(json.dumps(planned(config, Fleet((Kind(2, 100.0, 1.0),))).as_dict(), allow_nan=False))
     assert tree["synthesis_hours"] == pytest.approx(tree["image_steps"] / 200 / 3600)
+
+
+WIDTHS = {"resnet18": 8_963, "mobilenet_v2": 33_391, "efficientnet_b0": 50_655, "shufflenet": 7_437, "alexnet": 1_102}
+"""Channels and tiles of the pool of EDC at 224 px: half of the floats a class in its released format."""
+MATCH = {"use": "conv_statistics", "category": 0.5}
+
+
+def statistics_items(overrides: list[str]) -> dict[str, Any]:
+    """What a plan for 10,450 classes says of statistics, in the words of ImageNet-21K's config."""
+    run = load(str(CONFIGS / "imagenet21k-cda.yaml"), overrides)
+    fleet = Fleet((Kind(1),))
+    networks = Networks(tuple(WIDTHS), None, None, norm_channels=4_800, weights=1, statistics=WIDTHS)
+    found = items(run, cost(run, 10_450, 10_450, None, None, fleet), networks, 10_450, fleet)
+    return {i.key: i for i in found if i.key.startswith("statistics")}
+
+
+def test_statistics_of_classes_are_counted_for_the_node_and_for_the_block() -> None:
+    terms = [{"use": "cross_entropy"}, {"use": "bn_statistics", "category": 0.5}, MATCH]
+    objective = f"synthesize.objective={json.dumps(terms)}"
+    found = statistics_items([objective])
+    numbers = 2 * sum(WIDTHS.values())
+    assert numbers == 203_096
+    assert found["statistics_bytes"].value == numbers * 4 * (10_450 + 1) == pytest.approx(8.49e9, rel=1e-3)
+    assert "resnet18 10,450 classes x 17,926: 0.749 GB" in found["statistics_bytes"].note
+    assert found["statistics_block_bytes"].value == numbers * 4 * (100 + 1)
+    half = statistics_items([objective, "squeeze.statistics.precision=fp16"])
+    assert half["statistics_bytes"].value == numbers * (2 * 10_450 + 4)
+    one = statistics_items([objective, "synthesize.blocks.group=class_major", "synthesize.blocks.size=80"])
+    assert one["statistics_block_bytes"].note.startswith("at most 4 classes")  # IPC 20
+
+
+def test_statistics_of_all_data_alone_are_small_and_none_are_none() -> None:
+    found = statistics_items([f"synthesize.objective={json.dumps([{**MATCH, 'category': 0}])}"])
+    assert found["statistics_bytes"].value == found["statistics_block_bytes"].value == 203_096 * 4
+    plain = statistics_items([])
+    assert plain["statistics_bytes"].value == 8 * 4_800 and "statistics_block_bytes" not in plain
 
 
 def test_people_read_a_heading_for_each_stage_and_a_note_beside_each_number() -> None:

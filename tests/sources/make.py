@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.keys import Key
 from raydc.sources.base import Source, open_source
 from raydc.store.tar import build

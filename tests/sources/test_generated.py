@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.keys import Key
 from raydc.sources.base import Source, open_source
 

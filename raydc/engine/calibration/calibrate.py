@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import RayError
 
 from raydc.config import RunConfig
-from raydc.config.schema import DataConfig
+from raydc.config.stages.data import DataConfig
 from raydc.engine.calibration.probe import Probe
 from raydc.engine.capacity import lacking, options, room
 from raydc.engine.cluster import cluster
@@ -104,7 +104,7 @@ def _measure(config: RunConfig, data: Data) -> dict[str, Any]:
         devices = wait([p.hello.remote() for p in probes])
         worker = time.perf_counter() - began
         real, known = wait([p.real.remote() for p in probes]), not data.stand_in
-        some = {t.name for t in config.squeeze.teachers if t.weights is not None or t.train is not None}
+        some = {t.name for t in config.squeeze.teachers}
         wait([p.teachers.remote(some) for p in probes])
         squeeze, tests = _squeeze(config, probes)
         blocks = wait([p.blocks.remote(SECONDS) for p in probes[: engine.workers]])

@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from raydc.condense.taps import batch_norms
+from raydc.condense.statistics import Statistics
+from raydc.condense.taps import layers
 from raydc.condense.views import SAMPLER
-from raydc.config.schema import TeacherConfig
+from raydc.config.stages.squeeze import TeacherConfig
 from raydc.engine.run import Run
+from raydc.engine.statistics import needed
+from raydc.engine.weights import read_record
 from raydc.labels.codecs import CODECS, describe
 from raydc.labels.views import COLUMNS, VERSION
 from raydc.plan.blocks import Block
@@ -26,6 +29,7 @@ from raydc.store.manifest import ImageFile, Images, LabelFile, LabelSet, Manifes
 from raydc.store.schema import Aug, CodecName
 from raydc.store.shards import Sample, image_shard, keys_digest, label_shard
 from raydc.teachers.networks import build
+from raydc.teachers.statistics import layout_of
 from raydc.teachers.teacher import TeacherRecord, columns_of, save
 
 LABELS = "calibration"
@@ -41,9 +45,9 @@ def teacher(run: Run, config: TeacherConfig, classes: list[str]) -> None:
     key = run.key.child("calibrate", config.name)
     network = build(config.arch, outputs, side, key)
     # Statistics of what does come by: with those of a fresh network a deep one overflows, and no codec takes that.
-    layers = [layer for _, layer in batch_norms(network)]
-    for layer in layers:
-        layer.momentum = 1.0
+    for layer in layers(network):
+        if layer.kind == "bn":
+            layer.module.momentum = 1.0  # type: ignore[assignment]
     with torch.no_grad():
         network.train()(torch.from_numpy(key.normal(SETTLING, 3, side, side)))
     path = Path(run.teachers().url) / f"{config.name}.safetensors"
@@ -54,6 +58,17 @@ def teacher(run: Run, config: TeacherConfig, classes: list[str]) -> None:
         origin="random weights",
     )  # fmt: skip
     run.teachers().write_json(f"{config.name}.json", record.model_dump(mode="json"))
+
+
+def statistics(run: Run, name: str) -> Statistics | None:
+    """Statistics of nothing in the shapes of a teacher's own: what takes time is to compare with them."""
+    wanted = needed(run.config)
+    if wanted is None or name not in wanted.teachers:
+        return None
+    record = read_record(run.teachers(), name)
+    layout = layout_of(record.arch, record.outputs, record.image_size, wanted)
+    whole = torch.ones(3, layout.width)
+    return Statistics(list(layout.segments), layout.tile, whole, whole.expand(record.classes, 3, layout.width))
 
 
 def images(run: Run, pixels: np.ndarray, block: Block, classes: list[str]) -> Manifest:

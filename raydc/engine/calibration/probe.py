@@ -21,15 +21,17 @@ import numpy as np
 import ray
 import torch
 
+from raydc.condense.initialize import SCORED
 from raydc.condense.synthesize import Synthesis
 from raydc.config import RunConfig
-from raydc.engine import weights
+from raydc.config.axes.initialize import Real
 from raydc.engine.calibration import miniature
 from raydc.engine.device import device
+from raydc.engine.ensemble import answers, stored, teachers
 from raydc.engine.evaluate import jobs
-from raydc.engine.relabel import BATCH, TEMPERATURES, answers, settings, teacher_name
+from raydc.engine.relabel import TEMPERATURES, settings
 from raydc.engine.run import Run
-from raydc.engine.synthesize import blocks_of, recipe
+from raydc.engine.synthesize import blocks_of, pool, recipe
 from raydc.engine.synthesizer import BlockMaker
 from raydc.labels.codecs import CODECS, fidelity
 from raydc.labels.views import draw
@@ -74,6 +76,8 @@ class Probe:
         self.device = device(self.run.config.engine)
         # A GPU is asked for an answer after several steps only: in a run the next ones are on their way meanwhile.
         self.together = 1 if self.device.type == "cpu" else min(8, max(1, self.run.config.synthesize.steps // 8))
+        if self.run.config.synthesize.teachers.sampling != "single":  # a step of each teacher
+            self.together *= len(pool(self.run))
         self.source: Source = ray.get(self.source_ref[0])
         self.classes = list(self.source.classes)
         return torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
@@ -139,8 +143,12 @@ class Probe:
     def blocks(self, seconds: float) -> dict[str, Any]:
         """The first block: its start, some of its steps, and the encoding of its images, which the others look at."""
         config = self.run.config
-        began = time.perf_counter()
-        maker = BlockMaker(self.run, recipe(self.run, "condensed"), None if config.data.use == "none" else self.source)
+        began, made = time.perf_counter(), recipe(self.run, "condensed")
+        if made.synthesize.initialize.use in SCORED:  # any real images will do
+            drawn = made.synthesize.model_copy(update={"initialize": Real(use="real")})
+            made = dataclasses.replace(made, synthesize=drawn)
+        source = None if config.data.use == "none" else self.source
+        maker = BlockMaker(self.run, made, source, miniature.statistics)
         start = maker.start(self.block)
         opened = time.perf_counter() - began
         begin = Timing.of(self._paced(lambda: maker.start(self.block), 0.0)).median
@@ -173,14 +181,15 @@ class Probe:
         """Views of one shard of the block's images, repeated as often as they must be; the data set is then there."""
         config, run = self.run.config, self.run
         total = len(blocks_of(run, self.classes)) * len(self.block)
-        count = min(total, config.pack.shard_size, max(BATCH, config.evaluate.batch))
+        at_once = config.relabel.teachers.batch if config.relabel else 0
+        count = min(total, config.pack.shard_size, max(at_once, config.evaluate.batch))
         shown = np.resize(self.pixels, (count, *self.pixels.shape[1:]))
         self.manifest = miniature.images(run, shown, self.block, self.classes)
-        if config.relabel is None:
+        if not stored(config):
             miniature.write(run, self.manifest, self.classes)
             return {"loop": None, "shard_image": 0.0}
         began = time.perf_counter()
-        labelling, codec = weights.teacher(run, teacher_name(run), self.device), CODECS[settings(run).codec]
+        labelling, codec = teachers(run, self.device), CODECS[settings(run).codec]
         pixels = torch.from_numpy(shown.transpose(0, 3, 1, 2).copy()).to(self.device)
         size, made = config.data.image_size, list[tuple[int, np.ndarray, np.ndarray]]()
         answered: list[np.ndarray] = []
@@ -208,14 +217,14 @@ class Probe:
         began = time.perf_counter()
         calm = config.evaluate.optimizer.model_copy(update={"lr": HARMLESS})
         judged = config.evaluate.model_copy(update={"epochs": LONG, "test_every": LONG, "optimizer": calm})
-        data, live = self._data(job.data), job.data == "full" and job.labels == "soft"
+        data, fresh = self._data(job.data), job.data == "full" or not stored(config)
         steps = min(FEW, steps_per_epoch(self.total, judged.batch))
         training = train_student(
             job, data, Images(self.source, self.seen), judged, self.run.key,
             classes=len(self.classes), image_size=config.data.image_size,
             reference=min(self.total, steps * judged.batch), views=config.relabel.view if config.relabel else None,
             normalize=config.squeeze.teachers[0].normalize, device=self.device,
-            labeller=self._answers() if live else None,
+            labeller=teachers(self.run, self.device).logits if fresh and job.labels == "soft" else None, fresh=fresh,
         )  # fmt: skip
         loop = self._trained(training, steps, began, seconds)
         return {"loop": loop, "test": self._tested(training, TEST_BATCH)}
@@ -224,13 +233,8 @@ class Probe:
         if name == "full":
             rows = np.arange(min(len(self.source.train), FEW * self.run.config.evaluate.batch))
             return RealImages(Images(self.source, self.source.train.take(rows)))
-        labels = miniature.LABELS if self.run.config.relabel else None
+        labels = miniature.LABELS if stored(self.run.config) else None
         return CondensedDataset(self.run.dataset("condensed").url, labels)
-
-    def _answers(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        relabel = self.run.config.relabel
-        name = relabel.teacher if relabel and relabel.teacher else self.run.config.squeeze.teachers[0].name
-        return weights.teacher(self.run, name, self.device).logits
 
     def _trained(self, training: Training, steps: int, began: float, seconds: float) -> Loop:
         epochs = iter(training)

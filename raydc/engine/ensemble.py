@@ -1,0 +1,53 @@
+"""The teachers that label, as a run asks for them: before students learn, or while they do."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from raydc.condense.views import render
+from raydc.config import RunConfig
+from raydc.config.stages.relabel import Ensemble
+from raydc.engine.run import Run
+from raydc.engine.weights import teacher
+from raydc.labels.views import column
+from raydc.teachers.ensemble import Teachers
+
+
+def stored(config: RunConfig) -> bool:
+    """Whether a run keeps soft labels beside its images."""
+    return config.relabel is not None and config.relabel.mode == "stored"
+
+
+def teacher_names(config: RunConfig) -> list[str]:
+    """The labelling teachers, in order."""
+    ensemble = config.relabel.teachers if config.relabel else Ensemble()
+    return ensemble.pick([t.name for t in config.squeeze.teachers])
+
+
+def teachers(run: Run, on: torch.device) -> Teachers:
+    """The labelling teachers of a run, on a device."""
+    config = run.config.relabel.teachers if run.config.relabel else Ensemble()
+    return Teachers([teacher(run, name, on) for name in teacher_names(run.config)], config)
+
+
+@torch.inference_mode()
+def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size: int) -> np.ndarray:
+    """What teachers say of one view of each image.
+
+    Args:
+        teachers: frozen, on the device of the images.
+        images: u8 ``[N, 3, H, W]``, all of a shard, for partners lie in it.
+        records: of the views, u16 ``[N, 12]``.
+        size: side of a view.
+
+    Returns:
+        Logits f32 ``[N, K]``.
+    """
+    partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
+    logits = []
+    for rows in teachers.pieces(len(images)):
+        other = partner[rows]
+        x = render(images[rows], records[rows], size, images[torch.from_numpy(other)], records[other])
+        logits.append(teachers.answer(x).cpu().numpy())
+    return np.concatenate(logits)

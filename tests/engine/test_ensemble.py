@@ -1,0 +1,145 @@
+"""Several teachers label a run's images, stored or while students learn; nothing is reused that others have made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toys import pixels, write_images
+
+from raydc.condense.views import render
+from raydc.engine import evaluate, relabel
+from raydc.engine.ensemble import stored, teacher_names, teachers
+from raydc.engine.run import Run
+from raydc.engine.weights import read_record, teacher
+from raydc.keys import Key
+from raydc.labels.codecs import CODECS
+from raydc.labels.views import column, draw
+from raydc.sources.condensed import CondensedDataset
+from raydc.store.manifest import publish, read
+from raydc.teachers.networks import build
+from raydc.teachers.teacher import save
+from tests.engine.small import Small, small
+from tests.tiny import TREE
+
+CPU = torch.device("cpu")
+SIDE = TREE["data"]["image_size"]
+TWO = {"squeeze": {"teachers": [TREE["squeeze"]["teachers"][0], {**TREE["squeeze"]["teachers"][0], "name": "other"}]}}
+
+
+def two(folder: Path, **relabel_settings: Any) -> Small:
+    """A run with two teachers and packed pictures, of which it knows nothing but that they are there."""
+    made = small(folder, {**TWO, "relabel": relabel_settings, "evaluate": {"epochs": 2, "data": ["condensed"]}})
+    record = read_record(made.run.teachers(), "resnet")
+    network = build(record.arch, record.outputs, record.image_size, Key((6, "teacher")))
+    sha256 = save(network, folder / "teachers" / "other.safetensors")
+    other = record.model_copy(update={"name": "other", "sha256": sha256})
+    made.run.teachers().write_json("other.json", other.model_dump(mode="json"))
+    place, names = made.run.dataset("condensed"), list(made.source.classes)
+    manifest = write_images(place, pixels(8, SIDE), (3, 5))
+    whole = manifest.source.model_copy(update={"classes": len(names)})
+    publish(place, manifest.model_copy(update={"source": whole}), names, "# pictures\n")
+    return made
+
+
+def label(made: Small) -> None:
+    relabel.relabel(made.run, ["condensed"], lambda *a: made.emit("started", of=a), made.emit)
+
+
+def expected(run: Run, names: list[str], shard: int, view: int) -> torch.Tensor:
+    """The mean of the teachers' logits, computed from the images."""
+    images = torch.from_numpy(pixels(8, SIDE)[[slice(0, 3), slice(3, 8)][shard]].transpose(0, 3, 1, 2).copy())
+    key = run.key.child("relabel", "condensed", "soft", shard, view)
+    records = draw(key, len(images), SIDE, SIDE, SIDE, relabel.settings(run).view)
+    partner = column(records, "partner").astype(int)
+    x = render(images, records, SIDE, images[partner], records[partner])
+    with torch.inference_mode():
+        return torch.stack([teacher(run, name, CPU).logits(x) for name in names]).mean(0)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are labelled in this process, by the actor's own code."""
+
+    def through(rows: list[dict[str, Any]], actor: type, arguments: tuple[Any, ...], *_: Any) -> None:
+        batch = {what: np.array([row[what] for row in rows]) for what in ("dataset", "shard")}
+        said = actor(*arguments)(batch)["error"].tolist()
+        assert said == [""] * len(rows), said
+
+    nobody = SimpleNamespace(get_actor_id=lambda: None, get_node_id=lambda: "here")
+    monkeypatch.setattr(relabel, "through", through)
+    monkeypatch.setattr(relabel.ray, "get_runtime_context", lambda: nobody)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"), [({}, ["resnet"]), ({"teachers": {"combine": "mean"}}, ["resnet", "other"])]
+)
+def test_labels_of_one_and_of_two_teachers_are_stored(
+    tmp_path: Path, here: None, settings: dict[str, Any], names: list[str]
+) -> None:
+    made = two(tmp_path / "run", codec="fp16", **settings)
+    assert not relabel.labelled(made.run) and stored(made.run.config)
+    label(made)
+    assert relabel.labelled(made.run) and relabel.summary(made.run, ["condensed"]).startswith("2 views")
+    found = read(made.run.dataset("condensed")).label_sets["soft"]
+    assert found.teachers == [f"sha256:{read_record(made.run.teachers(), n).sha256}" for n in names]
+    data = CondensedDataset(made.run.dataset("condensed").url)
+    for row in range(8):
+        shard, first = (0, 0) if row < 3 else (1, 3)
+        rows = CODECS["fp16"].encode(expected(made.run, names, shard, 1).numpy())
+        assert np.array_equal(data.at(row, 1)[3], CODECS["fp16"].decode(rows, 4)[row - first])
+
+
+def test_labels_of_other_teachers_are_never_taken_for_ones_own(tmp_path: Path) -> None:
+    ways = [{}, {"combine": "mean"}, {"combine": "norm_mean"}, {"combine": "mean", "norm": "batch"}, {"batch": 7},
+            {"combine": "mean", "names": ["other", "resnet"]}, {"names": ["other"]}]  # fmt: skip
+    run = two(tmp_path / "run").run
+    places, digests = set(), set()
+    for way in ways:
+        changed = relabel.settings(run).model_validate({"views": 2, "teachers": way})
+        config = run.config.model_copy(update={"relabel": changed})
+        places.add(relabel.receipts(Run(config, run.folder.url)).url)
+        digests.add(evaluate.protocol_digest(config))
+    assert len(places) == len(digests) == len(ways)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schedule": {"use": "ssrs"}}, {"warmup": 1}, {"average": {"decay": 0.9}}, {"loss": {"use": "mse_ce"}},
+        {"loss": {"use": "kl", "squared": True}}, {"epochs": 3}, {"batch": 5},
+        {"optimizer": {"use": "adam", "lr": 0.1}},
+    ],
+)  # fmt: skip
+def test_another_protocol_is_another_result(tmp_path: Path, change: dict[str, Any]) -> None:
+    base, other = (small(tmp_path / str(i), {"evaluate": c}).run.config for i, c in enumerate(({}, change)))
+    assert evaluate.protocol_digest(base) != evaluate.protocol_digest(other)
+    more = base.model_copy(update={"evaluate": base.evaluate.model_copy(update={"seeds": [0, 1, 2], "workers": 3})})
+    assert evaluate.protocol_digest(base) == evaluate.protocol_digest(more)
+
+
+def test_live_labels_are_made_while_students_learn_and_nothing_is_stored(tmp_path: Path) -> None:
+    made = two(tmp_path / "live", mode="live", teachers={"combine": "mean", "norm": "batch", "batch": 2})
+    label(made)
+    assert made.said("started") == [{"kind": "started", "of": (0, 0, "shard")}]
+    assert not read(made.run.dataset("condensed")).label_sets
+    assert relabel.labelled(made.run) and not stored(made.run.config)
+    assert relabel.summary(made.run, ["condensed"]) == "nothing is stored: resnet, other label while students learn"
+    assert teacher_names(made.run.config) == ["resnet", "other"]
+    bench = evaluate.Bench(made.run, made.source, 0)
+    for name, job in bench.jobs.items():
+        bench.train(name)
+        result = made.run.students().read_json(f"{name}.json")
+        assert result["epochs"] == 2 and evaluate.label_bytes(made.run, job) == 0
+    assert {e["labels"] for e in evaluate.entries(made.run)} == {"soft", "hard"}
+    soft = next(job for job in bench.jobs.values() if job.labels == "soft")
+    again = bench._training(soft, None)
+    first, second = (list(again._feed(epoch)) for epoch in (0, 1))
+    with torch.no_grad():
+        for share in first:
+            assert torch.equal(share.target.logits, teachers(made.run, CPU).logits(share.x01))
+    assert not any(torch.equal(a.x01, b.x01) for a, b in zip(first, second, strict=True))
