@@ -11,11 +11,13 @@ from raydc.config import RunConfig
 from raydc.config.stages.squeeze import TeacherConfig
 from raydc.errors import ConfigError
 from raydc.keys import Key
-from raydc.plan.cost import cost
+from raydc.plan.cost import Networks, cost
 from raydc.plan.fleet import Fleet
-from raydc.plan.forecast import Measured, Student, forecast, measures
-from raydc.plan.items import Networks, Plan, items
-from raydc.plan.statistics import needed
+from raydc.plan.forecast import Measured, Student, forecast
+from raydc.plan.items import Plan, items
+from raydc.plan.measures import measures
+from raydc.plan.passes import passes
+from raydc.plan.statistics import Needed, needed
 from raydc.sources import digits
 from raydc.sources.base import open_source
 from raydc.sources.classes import class_list, select
@@ -24,6 +26,9 @@ from raydc.teachers.flops import forward_flop
 from raydc.teachers.networks import check, skeleton
 from raydc.teachers.statistics import layout_of
 from raydc.teachers.teacher import columns_of
+
+MATCHED = {"bn_statistics": "bn", "conv_statistics": "conv"}
+"""Terms on the inputs of layers, and the kind of these."""
 
 
 def check_networks(config: RunConfig) -> None:
@@ -69,8 +74,7 @@ def _networks(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
 
 def _unmatched(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
     """Terms on the inputs of layers that no teacher of the pool has."""
-    kinds = {"bn_statistics": "bn", "conv_statistics": "conv"}
-    wanted = {t.use: kinds[t.use] for t in config.synthesize.objective if t.use in kinds and t.weight}
+    wanted = {t.use: MATCHED[t.use] for t in config.synthesize.objective if t.use in MATCHED and t.weight}
     if not wanted or config.synthesize.steps == 0:
         return
     with suppress(ConfigError):  # told of by _networks
@@ -120,17 +124,24 @@ def planned(config: RunConfig, fleet: Fleet, found: Measured | None = None) -> P
     """
     classes = label_space(config)
     picked = len(select(config.synthesize.classes, classes, "synthesize.classes"))
-    networks = networks_of(config, len(classes))
+    networks = networks_of(config, len(classes), found.train_images if found else None)
     counted = cost(config, picked, len(classes), networks.step_flop, networks.label_flop, fleet)
-    listed = items(config, counted, networks, len(classes), fleet)
+    over = passes(config, picked, len(classes), networks)
+    listed = items(config, counted, networks, over, len(classes), fleet)
     if found is None:
         return Plan(counted, listed)
     students = [Student(job.student.name, job.data, job.labels) for job in student_jobs(config.evaluate)]
-    return Plan(counted, [*listed, *measures(found), *forecast(config, counted, students, found)])
+    return Plan(counted, [*listed, *measures(found), *forecast(config, counted, students, found, networks, over)])
 
 
-def networks_of(config: RunConfig, classes: int) -> Networks:
-    """What the networks of a run take, counted on the meta device."""
+def networks_of(config: RunConfig, classes: int, train_images: int | None = None) -> Networks:
+    """What the networks of a run take, counted on the meta device.
+
+    Args:
+        config: the run.
+        classes: size of the label space.
+        train_images: real training images, where somebody has counted them.
+    """
     side = config.data.image_size
     pool = pool_of(config)
     built = {t.name: skeleton(t.arch, classes, side) for t in pool}
@@ -142,10 +153,11 @@ def networks_of(config: RunConfig, classes: int) -> Networks:
         label_flop=_sum([flops[name] for name in labellers]),
         norm_channels=sum(_norm_channels(network) for network in built.values()),
         weights=sum(p.numel() for network in built.values() for p in network.parameters()),
-        trained={t.name: flops[t.name] for t in config.squeeze.teachers if t.train is not None},
+        forward=flops,
         students={s.name: forward_flop(s.arch, classes, side) for s in config.evaluate.students},
-        train_images=_known_images(config),
+        train_images=_known_images(config) if train_images is None else train_images,
         statistics=_statistics_widths(config, classes),
+        averages=_averages(config, classes, built),
     )
 
 
@@ -155,6 +167,25 @@ def _statistics_widths(config: RunConfig, classes: int) -> dict[str, int]:
     if wanted is None:
         return {}
     return {t.name: layout_of(t.arch, classes, config.data.image_size, wanted).width for t in pool_of(config)}
+
+
+def _averages(config: RunConfig, classes: int, pool: dict[str, Any]) -> int:
+    """Means and variances that averaging terms keep of the layers of their kind, under every teacher of the pool."""
+    terms = [t for t in config.synthesize.objective if t.weight and getattr(t, "average", None)]
+    if not terms or not config.synthesize.steps:
+        return 0
+    tile = max(getattr(t, "tile", 0) for t in terms)
+    every = Needed(tuple(pool), bn=True, conv=True, tile=tile, classes=False, within=False)
+    numbers = 0
+    for teacher in pool_of(config):
+        kinds = [layer.kind for layer in layers(pool[teacher.name])]
+        found = layout_of(teacher.arch, classes, config.data.image_size, every)
+        for place, segment in zip(found.positions, found.segments, strict=True):
+            for term in terms:
+                if MATCHED.get(term.use) == kinds[place]:
+                    by = getattr(term, "by", ["channel"])
+                    numbers += 2 * (("channel" in by) * segment.channels + ("tile" in by) * segment.tiles)
+    return numbers
 
 
 def _step_flop(config: RunConfig, forward: list[float | None]) -> float | None:

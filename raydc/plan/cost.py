@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raydc.config.schema import RunConfig
@@ -15,6 +16,32 @@ LABEL_BYTES = {"fp16": (2, 0), "int8": (1, 4)}
 """Codec to (bytes a class, bytes a row beside)."""
 IMAGE_BYTES_PER_PIXEL = {"png": 2.4, "jpg": 1.4}
 """Measured on a 1/f picture at 224: PNG 119 kB, JPEG 95 4:4:4 69 kB (data-format study, section 3)."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is counted on the networks' own shapes; FLOP of one image's forward pass, a multiply-add as two."""
+
+    pool: tuple[str, ...]
+    """The teachers that guide the pixels."""
+    step_flop: float | None
+    """Of one step of one image: the pool's mean where teachers take turns, its sum where all look at each step."""
+    label_flop: float | None
+    """Of one label: the forward passes of all teachers that label."""
+    norm_channels: int
+    """Channels of all BatchNorm layers of the pool together."""
+    weights: int
+    """Parameters of the pool."""
+    forward: Mapping[str, float] = field(default_factory=dict)
+    """Forward FLOP of every teacher of the run."""
+    statistics: Mapping[str, int] = field(default_factory=dict)
+    """Channels and tiles of the layers of every teacher that statistics are collected of."""
+    averages: int = 0
+    """Numbers that the terms of the objective keep running averages of, under all teachers of the pool."""
+    students: Mapping[str, float] = field(default_factory=dict)
+    """Forward FLOP of every student."""
+    train_images: int | None = None
+    """Real training images, where they are known without looking at the data."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +61,13 @@ class Cost:
     sets: int
     """Data sets that are made alike: the product, and the random control where it is asked for."""
     students: int
+    live_labels: int
+    """Labels that are made while students learn: of every view that soft-label students see of unlabelled images."""
+    live_label_flop: float | None
     synthesis_hours: float | None
     tail_hours: float | None
     price: float | None
+    """Of synthesis."""
 
     def as_dict(self) -> dict[str, Any]:
         """The cost as plain values for JSON."""
@@ -61,7 +92,7 @@ def cost(
     images = classes * synth.ipc
     image_steps = classes * sum(synth.steps - synth.begins(index) for index in range(synth.ipc))
     views = run.relabel.views if run.relabel and run.relabel.mode == "stored" else 0
-    hours = fleet.hours(image_steps)
+    hours, live = fleet.hours(image_steps), images * judged.epochs * live_students(run)
     return Cost(
         classes=classes,
         images=images,
@@ -75,10 +106,21 @@ def cost(
         label_shards=-(-images // run.pack.shard_size) if views else 0,
         sets=2 if judged.students and "random" in judged.data else 1,
         students=len(judged.students) * len(judged.seeds) * len(judged.data) * len(judged.labels),
+        live_labels=live,
+        live_label_flop=label_flop * live if label_flop else None,
         synthesis_hours=hours,
         tail_hours=fleet.tail_hours(max(map(len, blocks)) * synth.steps) if blocks else None,
         price=hours * fleet.hourly if hours is not None and fleet.hourly is not None else None,
     )
+
+
+def live_students(run: RunConfig) -> int:
+    """Students that learn from labels nobody has stored: of real images in full, or of any where none are kept."""
+    judged = run.evaluate
+    if run.relabel is None or "soft" not in judged.labels:
+        return 0
+    data = [name for name in judged.data if run.relabel.mode == "live" or name == "full"]
+    return len(judged.students) * len(judged.seeds) * len(data)
 
 
 def row_bytes(codec: str, outputs: int) -> int:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raydc.config.schema import RunConfig
 from raydc.config.stages.squeeze import TeacherConfig
 from raydc.plan.blocks import GROUPS
-from raydc.plan.cost import Cost
+from raydc.plan.cost import Cost, Networks
 from raydc.plan.fleet import Kind
 from raydc.plan.items import Item
+from raydc.plan.passes import Pass, Passes
+from raydc.plan.queue import dealt, makespan
 
 # What Ray takes for its own beside our work, in units of the start of one worker on the same machine. Not measured by a
 # calibration but read once, from the events of the quick start on two cores: a worker started in 2.4 s, a group of
@@ -147,72 +148,84 @@ class Student:
     labels: str
 
 
-def measures(found: Measured) -> list[Item]:
-    """What was measured, as rates with their spread."""
-    head, beside = f"measured on {found.device}", f"by one of {found.workers} at work"
-    shown = []
-    if found.block:
-        note = f"image-steps a second {beside}, {found.block_images} images a block; {spread(found.block.step)}"
-        shown.append(Item(head, "rate", "synthesis", found.rate, "rate", note))
-    if found.view:
-        note = f"labels a second {beside}; {spread(found.view.step)}"
-        shown.append(Item(head, "label_rate", "labelling", 1 / found.view.step.median, "rate", note))
-    for name, loop in {**found.squeeze, **found.students}.items():
-        key = f"step_s_{name.replace(' ', '_')}"
-        note = f"a training step; {spread(loop.step)}"
-        shown.append(Item(head, key, name, loop.step.median, "pace", note))
-    real = "made-up images stand in for the real ones" if found.stand_in else "decoded and resized"
-    shown.append(Item(head, "decode_s", "a real image", found.decode, "pace", real))
-    return shown
-
-
-def spread(timing: Timing) -> str:
-    """How far repetitions lay apart, and how many there were."""
-    below, above = (100 * (t / timing.median - 1) if timing.median else 0.0 for t in (timing.low, timing.high))
-    return f"{below:+.0f} to {above:+.0f} % in {timing.count} repetitions"
-
-
-def forecast(run: RunConfig, cost: Cost, students: Sequence[Student], found: Measured) -> list[Item]:
+def forecast(
+    run: RunConfig, cost: Cost, students: Sequence[Student], found: Measured, networks: Networks, passes: Passes
+) -> list[Item]:
     """Predict the seconds of every stage of a fresh run, and of the whole, on the measured machine."""
+    looking = {"squeeze": passes.statistics, "synthesize": passes.selection}
+    over = {stage: _pass(one, cost, networks, found, stage) for stage, one in looking.items()}
     stages = {
         "start": found.process + found.ray,
-        "squeeze": _squeeze(run, found),
-        "synthesize": _synthesize(run, cost, found),
+        "squeeze": _with(_squeeze(run, found), over["squeeze"]),
+        "synthesize": _with(_synthesize(run, cost, found), over["synthesize"]),
         "pack": PACK_STARTS * found.worker * cost.sets,
         "relabel": _relabel(run, cost, found),
         "evaluate": _evaluate(run, cost, students, found),
         "report": REPORT_STARTS * found.worker,
     }
-    known = [s for s in stages.values() if s is not None]
-    total = sum(known) if len(known) == len(stages) else None
-    notes = _notes(run, found)
+    known = sum(s for s in stages.values() if s is not None)
+    lacking = ", ".join(stage for stage, s in stages.items() if s is None)
+    notes = _notes(run, found, over)
+    said = f"NOT KNOWN: {lacking}. All others together: {known:,.0f} s" if lacking else "of a fresh run"
     head = f"predicted with {found.workers} worker{'s' if found.workers > 1 else ''} on this machine"
     return [
         *(Item(head, f"predicted_{k}_s", k, v, "seconds", notes.get(k, "")) for k, v in stages.items()),
-        Item(head, "predicted_total_s", "in all", total, "seconds", "of a fresh run; transfers to storage not counted"),
-    ]
+        Item(head, "predicted_total_s", "in all", None if lacking else known, "seconds",
+             f"{said}; transfers to storage not counted"),
+    ]  # fmt: skip
 
 
-def _notes(run: RunConfig, found: Measured) -> dict[str, str]:
+def _with(stage: float | None, more: float | None) -> float | None:
+    return None if stage is None or more is None else stage + more
+
+
+def _pass(one: Pass | None, cost: Cost, networks: Networks, found: Measured, stage: str) -> float | None:
+    """Seconds of a pass over the real images; None where it cannot be told."""
+    if one is None:
+        return 0.0
+    seconds = one.seconds(found.decode, seconds_a_flop(cost, networks, found), found.workers)
+    starts = PIPELINE_STARTS if stage == "squeeze" else 1.0
+    return None if seconds is None else starts * found.worker + seconds
+
+
+def seconds_a_flop(cost: Cost, networks: Networks, found: Measured) -> float | None:
+    """Of an operation of a forward pass: by the tests of all networks; without any by labels, or steps of a block."""
+    flops = {f"teacher {name}": flop for name, flop in networks.forward.items()}
+    flops |= {f"student {name}": flop for name, flop in networks.students.items()}
+    tested = [seconds / flops[name] for name, seconds in found.tests.items() if flops.get(name)]
+    if tested:
+        return statistics.mean(tested)
+    if found.view and cost.label_flop:
+        return found.view.step.median * cost.labels / cost.label_flop
+    if found.block and cost.synthesis_flop:
+        return found.block.step.median / found.block_images * cost.image_steps / cost.synthesis_flop
+    return None
+
+
+def _notes(run: RunConfig, found: Measured, over: Mapping[str, float | None]) -> dict[str, str]:
     group = f"{GROUP_STARTS:g} starts of a worker for Ray Train"
     unknown = "the data is not here to be counted" if found.train_images is None else ""
     labels = {
         "stored": f"{PIPELINE_STARTS:g} starts of a worker for Ray Data",
         "live": "labels are made while students learn",
     }
-    chosen = run.synthesize.initialize.use not in ("noise", "real")
-    known = any(t.use == "conv_statistics" or getattr(t, "category", 0) for t in run.synthesize.objective if t.weight)
     return {
         "start": f"measured: process {found.process:.1f} s, Ray {found.ray:.1f} s",
         "squeeze": "; ".join(filter(None, [(unknown or group) if found.squeeze else "fetching of weights not counted",
-                                           "the pass for statistics not counted" if known else ""])),
-        "synthesize": f"one start of a worker, measured: {found.worker:.1f} s" + (
-            "; the choice of real images not counted" if chosen else ""),
+                                           _told("the pass for statistics", over["squeeze"])])),
+        "synthesize": "; ".join(filter(None, [f"one start of a worker, measured: {found.worker:.1f} s",
+                                              _told("the choice of real images", over["synthesize"])])),
         "pack": f"{PACK_STARTS:g} starts of a worker a data set",
         "relabel": labels[run.relabel.mode] if run.relabel else "no labels asked for",
         "evaluate": "; ".join(filter(None, [group if found.students else "", unknown and "tests not counted",
                                             "verifiers not counted" if run.evaluate.verifiers else ""])),
     }  # fmt: skip
+
+
+def _told(what: str, seconds: float | None) -> str:
+    if seconds is None:
+        return f"{what} NOT KNOWN"
+    return f"{what} {seconds:,.1f} s, by its operations" if seconds else ""
 
 
 def _squeeze(run: RunConfig, found: Measured) -> float | None:
@@ -296,16 +309,3 @@ def _fits(run: RunConfig, cost: Cost) -> bool:
 def tests_of(epochs: int, every: int) -> int:
     """Tests of a training: every so many epochs, and after the last."""
     return epochs // every + (epochs % every > 0)
-
-
-def makespan(units: Iterable[float], workers: int) -> float:
-    """Seconds until all units are done by workers that take the next one when they are free."""
-    free = [0.0] * max(1, workers)
-    for seconds in units:
-        heapq.heapreplace(free, free[0] + seconds)
-    return max(free)
-
-
-def dealt(units: Sequence[float], workers: int) -> float:
-    """Seconds until all units are done by workers to whom they were dealt in turn beforehand."""
-    return max(sum(units[rank::workers]) for rank in range(workers))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from raydc.config.schema import RunConfig
-from raydc.plan.cost import IMAGE_BYTES_PER_PIXEL, LABEL_BYTES, RECORD_BYTES, Cost, image_bytes, row_bytes
+from raydc.plan.cost import (
+    IMAGE_BYTES_PER_PIXEL,
+    LABEL_BYTES,
+    RECORD_BYTES,
+    Cost,
+    Networks,
+    image_bytes,
+    live_students,
+    row_bytes,
+)
 from raydc.plan.fleet import Fleet
+from raydc.plan.passes import NOT_KNOWN, Pass, Passes
 from raydc.plan.statistics import classes_of_block, needed
 
 LABEL_FILE_BYTES = 128 * 2**20
@@ -35,30 +45,6 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Networks:
-    """What is counted on the networks' own shapes; FLOP of one image's forward pass, a multiply-add as two."""
-
-    pool: tuple[str, ...]
-    """The teachers that guide the pixels."""
-    step_flop: float | None
-    """Of one step of one image: the pool's mean where teachers take turns, its sum where all look at each step."""
-    label_flop: float | None
-    """Of one label: the forward passes of all teachers that label."""
-    norm_channels: int
-    """Channels of all BatchNorm layers of the pool together."""
-    weights: int
-    """Parameters of the pool."""
-    trained: Mapping[str, float] = field(default_factory=dict)
-    """Forward FLOP of every teacher that is trained."""
-    statistics: Mapping[str, int] = field(default_factory=dict)
-    """Channels and tiles of the layers of every teacher that statistics are collected of."""
-    students: Mapping[str, float] = field(default_factory=dict)
-    """Forward FLOP of every student."""
-    train_images: int | None = None
-    """Real training images, where they are known without looking at the data."""
-
-
-@dataclass(frozen=True)
 class Plan:
     """The arithmetic of a run, and its items."""
 
@@ -71,13 +57,14 @@ class Plan:
         return {**self.cost.as_dict(), **{i.key: i.value for i in self.items}, "notes": notes}
 
 
-def items(run: RunConfig, cost: Cost, networks: Networks, outputs: int, fleet: Fleet) -> list[Item]:
+def items(run: RunConfig, cost: Cost, networks: Networks, passes: Passes, outputs: int, fleet: Fleet) -> list[Item]:
     """Every number of a plan, stage by stage.
 
     Args:
         run: the run.
         cost: its arithmetic.
         networks: what its networks take.
+        passes: over the real images, before the first step.
         outputs: size of the label space.
         fleet: the devices.
     """
@@ -85,7 +72,10 @@ def items(run: RunConfig, cost: Cost, networks: Networks, outputs: int, fleet: F
     found = [
         *_squeeze(run, networks, flop_rate),
         *_statistics(run, cost, networks, outputs),
+        *_pass("squeeze", "statistics", passes.statistics, flop_rate),
         *_synthesize(run, cost, networks, fleet),
+        *_pass("synthesize", "selection", passes.selection, flop_rate),
+        *_priced(cost, passes, fleet, flop_rate),
         *_relabel(run, cost, outputs, flop_rate),
         *_evaluate(run, cost, networks, fleet, flop_rate),
     ]
@@ -93,31 +83,58 @@ def items(run: RunConfig, cost: Cost, networks: Networks, outputs: int, fleet: F
 
 
 def _in_all(found: Sequence[Item], fleet: Fleet) -> Iterator[Item]:
-    hours = [i.value for i in found if i.unit == "hours"]
-    if not fleet.rate or None in hours:
+    if not fleet.rate:
         return
-    yield Item("in all", "total_hours", "hours", sum(hours), "hours", "one stage after another; transfers not counted")
+    hours = {i.key: i.value for i in found if i.unit == "hours"}
+    known = sum(value for value in hours.values() if value is not None)
+    lacking = ", ".join(k.removesuffix("_hours").replace("_", " ") for k, value in hours.items() if value is None)
+    without = f"NOT KNOWN: {lacking}. All others together: "
+    counted = f"{without}{known:,.3g} h" if lacking else "one stage after another"
+    yield Item("in all", "total_hours", "hours", None if lacking else known, "hours",
+               f"{counted}; transfers not counted")  # fmt: skip
     if fleet.hourly is not None:
-        yield Item("in all", "total_price", "price", sum(hours) * fleet.hourly, "money",
-                   "all devices kept through all stages; a cluster that shrinks pays less")  # fmt: skip
+        price = known * fleet.hourly
+        yield Item("in all", "total_price", "price", None if lacking else price, "money",
+                   (f"{without}{price:,.2f}; " if lacking else "") + "all devices kept through all stages; a cluster "
+                   "that shrinks pays less")  # fmt: skip
+
+
+def _pass(stage: str, key: str, found: Pass | None, flop_rate: float | None) -> Iterator[Item]:
+    """A pass over the real images."""
+    if found is None:
+        return
+    yield Item(stage, f"{key}_looks", f"{key}, forward passes", found.looks, note=found.note)
+    yield Item(stage, f"{key}_flop", f"{key}, operations", found.flop, "flop", "without gradients")
+    pace = _hours(found.each, flop_rate)
+    open_ = f"{1e6 * pace:.3g} h for every million images; " if pace and found.images is None else ""
+    yield Item(stage, f"{key}_hours", f"{key}, hours", _hours(found.flop, flop_rate), "hours",
+               f"{open_}{SAME_RATE}; reading and decoding not counted")  # fmt: skip
+
+
+def _priced(cost: Cost, passes: Passes, fleet: Fleet, flop_rate: float | None) -> Iterator[Item]:
+    """The price of synthesis, with what is chosen for it."""
+    price, note = cost.price, "of the hours on all devices" if cost.price is not None else ""
+    if price is not None and fleet.hourly is not None and passes.selection:
+        chosen = _hours(passes.selection.flop, flop_rate)
+        price = None if chosen is None else price + chosen * fleet.hourly
+        note = f"{note}, selection included" if chosen is not None else "the hours of selection are not known"
+    yield Item("synthesize", "price", "price", price, "money", note or "needs a price of every device-hour")
 
 
 def _squeeze(run: RunConfig, networks: Networks, flop_rate: float | None) -> Iterator[Item]:
     given = sum(t.weights is not None for t in run.squeeze.teachers)
+    trained = {t.name: t.train for t in run.squeeze.teachers if t.train is not None}
     yield Item("squeeze", "teachers", "teachers", len(run.squeeze.teachers),
-               note=f"{given} with weights, {len(networks.trained)} trained here")  # fmt: skip
+               note=f"{given} with weights, {len(trained)} trained here")  # fmt: skip
     size = "float32, of the network's own shapes"
     yield Item(
         "squeeze", "teacher_bytes", f"weights of {', '.join(networks.pool)}", 4 * networks.weights, "bytes", size
     )
-    if not networks.trained:
+    if not trained:
         return
-    per_image = sum(
-        TRAINING * networks.trained[t.name] * t.train.epochs for t in run.squeeze.teachers if t.train is not None
-    )
+    per_image = sum(TRAINING * networks.forward[name] * recipe.epochs for name, recipe in trained.items())
     flop = per_image * networks.train_images if networks.train_images else None
-    counted = f"{networks.train_images:,} images x epochs x {TRAINING} forward passes" if flop else \
-        "the number of training images is known only from the data"  # fmt: skip
+    counted = f"{networks.train_images:,} images x epochs x {TRAINING} forward passes" if flop else NOT_KNOWN
     yield Item("squeeze", "squeeze_flop", "operations", flop, "flop", counted)
     yield Item("squeeze", "squeeze_hours", "hours", _hours(flop, flop_rate), "hours", SAME_RATE)
 
@@ -125,10 +142,11 @@ def _squeeze(run: RunConfig, networks: Networks, flop_rate: float | None) -> Ite
 def _statistics(run: RunConfig, cost: Cost, networks: Networks, outputs: int) -> Iterator[Item]:
     stage, key, label, wanted = "squeeze", "statistics_bytes", "statistics", needed(run)
     if wanted is None:
-        uses = any(term.use == "bn_statistics" and term.weight for term in run.synthesize.objective)
+        terms = run.synthesize.objective if run.synthesize.steps else []
+        uses = any(term.use == "bn_statistics" and term.weight for term in terms)
         yield Item(stage, key, label, 8 * networks.norm_channels if uses else 0, "bytes",
                    f"mean and variance of {networks.norm_channels:,} BatchNorm channels, float32; a part of the weights"
-                   if uses else "no term of the objective needs any")  # fmt: skip
+                   if uses else "none are needed")  # fmt: skip
         return
     precision, widths = run.squeeze.statistics.precision, networks.statistics
     found = {name: wanted.bytes(width, outputs, precision) for name, width in widths.items()}
@@ -148,15 +166,14 @@ def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) ->
     yield Item(stage, "images", "images", cost.images, note=f"{cost.classes:,} classes x IPC {synth.ipc}")
     yield Item(stage, "blocks", "blocks", cost.blocks, note=block_rule(run, cost))
     yield Item(stage, "image_steps", "image-steps", cost.image_steps, note=_steps(run))
-    counted = (
-        networks.step_flop
-        and f"{networks.step_flop / 1e9:.4g} GFLOP a step of an image at {side} px, forward "
-        f"and backward, counted on the shapes of {', '.join(networks.pool)}; frozen weights have no gradient"
-    )
-    yield Item(stage, "synthesis_flop", "operations", cost.synthesis_flop, "flop", counted or "")
+    counted = ""
+    if networks.step_flop and synth.steps:
+        counted = (f"{networks.step_flop / 1e9:.4g} GFLOP a step of an image at {side} px, forward and backward, "
+                   f"counted on the shapes of {', '.join(networks.pool)}; frozen weights have no gradient")  # fmt: skip
+    yield Item(stage, "synthesis_flop", "operations", cost.synthesis_flop, "flop", counted)
     block = min(size, cost.images)
-    yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, block), "bytes",
-               f"at most {run.engine.workers} x a block of {block} in float32, with two moments of Adam")  # fmt: skip
+    yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, block, networks), "bytes",
+               _checkpointed(run, block))  # fmt: skip
     yield from _image_bytes(run, cost)
     if fleet.rate:
         yield Item(stage, "synthesis_hours", "hours", cost.synthesis_hours, "hours", fleet.described())
@@ -164,8 +181,6 @@ def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) ->
                    "at most: one block, begun last on the slowest device")  # fmt: skip
     else:
         yield Item(stage, "synthesis_hours", "hours", None, "hours", "needs --rate, --fleet or --calibrate")
-    note = "of the hours on all devices" if cost.price is not None else "needs a price of every device-hour"
-    yield Item(stage, "price", "price", cost.price, "money", note)
 
 
 def _steps(run: RunConfig) -> str:
@@ -186,8 +201,25 @@ def block_rule(run: RunConfig, cost: Cost) -> str:
     }[run.synthesize.blocks.group]
 
 
-def _checkpoints(run: RunConfig, block: int) -> int:
-    return run.engine.workers * block * 3 * run.data.image_size**2 * 4 * 3
+def _checkpoints(run: RunConfig, block: int, networks: Networks) -> int:
+    if not run.synthesize.steps:
+        return 0
+    tensors = 4 if _flat(run) else 3
+    return run.engine.workers * 4 * (tensors * block * 3 * run.data.image_size**2 + networks.averages)
+
+
+def _checkpointed(run: RunConfig, block: int) -> str:
+    if not run.synthesize.steps:
+        return "no steps are taken"
+    averaged = [term.use for term in run.synthesize.objective if term.weight and getattr(term, "average", None)]
+    kept = ["two moments of Adam", *(["the average of flatness"] if _flat(run) else []),
+            *([f"those of {', '.join(averaged)}"] if averaged else [])]  # fmt: skip
+    return f"at most {run.engine.workers} x a block of {block} in float32, with {' and '.join(kept)}"
+
+
+def _flat(run: RunConfig) -> bool:
+    """Whether a running average of the pixels is kept."""
+    return any(term.use == "flatness" and term.weight for term in run.synthesize.objective)
 
 
 def _image_bytes(run: RunConfig, cost: Cost) -> Iterator[Item]:
@@ -235,17 +267,31 @@ def _evaluate(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet, flop
     seen = judged.epochs * cost.images
     yield Item(stage, "student_images", "images a student", seen, note=f"{judged.epochs} epochs of {cost.images:,}")
     flops = {name: TRAINING * flop * seen for name, flop in networks.students.items()}
-    total = sum(flops.values()) * runs
-    note = f"{TRAINING} forward passes an image; tests and live labels not counted"
-    yield Item(stage, "student_flop", "operations", total, "flop", note)
-    hours = None
-    if flop_rate:
+    total, longest = sum(flops.values()) * runs, max(flops.values(), default=0.0)
+    yield Item(stage, "student_flop", "operations", total, "flop",
+               f"{TRAINING} forward passes an image; tests not counted")  # fmt: skip
+
+    def hours(total: float, longest: float) -> float | None:
         # A student is trained by one device alone, and no more of them at once than the config says.
         at_work = min(judged.workers, cost.students, fleet.devices)
-        hours = max(total / (at_work / fleet.devices), max(flops.values()) * fleet.devices) / flop_rate / 3600
-    note = f"at most {judged.workers} students at once; {SAME_RATE}"
-    yield Item(stage, "student_hours", "hours", hours, "hours", note)
+        most = max(total / (at_work / fleet.devices), longest * fleet.devices)
+        return most / flop_rate / 3600 if flop_rate else None
+
+    alone, at_once = hours(total, longest), f"at most {judged.workers} students at once"
+    yield Item(stage, "student_hours", "hours", alone, "hours", f"{at_once}; {SAME_RATE}")
+    learners, live = live_students(run), cost.live_label_flop
+    if not learners:
+        return
+    which = "labels are not stored" if run.relabel and run.relabel.mode == "live" else "real images have none stored"
+    yield Item(stage, "live_labels", "live labels", cost.live_labels,
+               note=f"{learners} students x {seen:,} images: {which}")  # fmt: skip
+    yield Item(
+        stage, "live_label_flop", "live labels, operations", live, "flop", "a forward pass a label, as they learn"
+    )
+    both = None if live is None else hours(total + live, longest + live / learners)
+    yield Item(stage, "live_label_hours", "live labels, hours", None if both is None or alone is None else both - alone,
+               "hours", f"beside those of learning, on the same devices; {SAME_RATE}")  # fmt: skip
 
 
 def _hours(flop: float | None, flop_rate: float | None) -> float | None:
-    return flop / flop_rate / 3600 if flop and flop_rate else None
+    return flop / flop_rate / 3600 if flop is not None and flop_rate else None

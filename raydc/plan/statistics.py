@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from raydc.config.axes.discrepancy import BNStatistics, ConvStatistics
 from raydc.config.schema import RunConfig
 from raydc.config.stages.synthesize import SynthesizeConfig
-from raydc.errors import ConfigError
 
 NUMBER_BYTES = {"fp32": 4, "fp16": 2}
 """Of a moment as it is stored."""
@@ -46,18 +45,13 @@ class Needed:
 
 
 def needed(run: RunConfig) -> Needed | None:
-    """What a run needs to know of its real data; None: no more than its teachers hold.
-
-    Raises:
-        ConfigError: it cannot be collected as ``squeeze.statistics`` says.
-    """
+    """What a run needs to know of its real data; None: no more than its teachers hold."""
     terms = [t for t in run.synthesize.objective if isinstance(t, BNStatistics | ConvStatistics) and t.weight]
     by_class = [t for t in terms if t.category]
     conv = next((t for t in terms if isinstance(t, ConvStatistics)), None)
     bn = any(isinstance(t, BNStatistics) for t in by_class)
     if not run.synthesize.steps or not (bn or conv):
         return None
-    _check(run)
     return Needed(
         teachers=tuple(run.synthesize.teachers.pick([t.name for t in run.squeeze.teachers])),
         bn=bn,
@@ -66,20 +60,6 @@ def needed(run: RunConfig) -> Needed | None:
         classes=bool(by_class),
         within=any(t.moment == "within_image" for t in by_class),
     )
-
-
-def _check(run: RunConfig) -> None:
-    config = run.squeeze.statistics
-    if config.views.mix is not None:
-        raise ConfigError(
-            f"squeeze.statistics.views.mix is {config.views.mix.use}, but a mixture of two images is of no class. "
-            "Leave it out"
-        )
-    if config.store is not None and not (config.store.startswith(("/", "~")) or "://" in config.store):
-        raise ConfigError(
-            f"squeeze.statistics.store is '{config.store}': workers have other working directories than this one. Give "
-            "an absolute path or a URL"
-        )
 
 
 def classes_of_block(synth: SynthesizeConfig, classes: int) -> int:

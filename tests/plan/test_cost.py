@@ -118,6 +118,29 @@ def test_students_are_the_product_of_the_axes() -> None:
     assert price(run(1, 10, evaluate=evaluate), 10).students == 12
 
 
+def live(**sections: Any) -> Cost:
+    """Of 10 classes x IPC 2, two students, three seeds, both kinds of labels, 5 epochs: what is labelled live."""
+    arch = {"use": "small", "name": "convnet"}
+    students = [{"name": "a", "arch": arch}, {"name": "b", "arch": arch}]
+    evaluate = {"students": students, "seeds": [0, 1, 2], "epochs": 5, **sections.pop("evaluate", {})}
+    return price(run(2, 10, evaluate=evaluate, **sections), 10)
+
+
+def test_live_labels_are_a_forward_pass_of_every_view_that_students_see() -> None:
+    every = live(relabel={"mode": "live"}, evaluate={"data": ["condensed", "random", "full"]})
+    assert every.live_labels == 2 * 3 * 3 * 5 * 20  # students x seeds x data x epochs x images
+    assert every.live_label_flop == pytest.approx(1_800 * RN18)
+    assert (every.labels, every.label_flop) == (0, 0)
+
+
+def test_stored_labels_leave_the_full_data_to_be_labelled_live() -> None:
+    stored = live(evaluate={"data": ["condensed", "random", "full"]})
+    assert stored.live_labels == 2 * 3 * 5 * 20 and stored.labels == 20 * 300
+    for settings in ({"data": ["condensed", "random"]}, {"data": ["full"], "labels": ["hard"]}):
+        assert live(evaluate=settings).live_labels == 0
+    assert live(relabel=None, evaluate={"labels": ["hard"]}).live_label_flop == 0
+
+
 def test_every_setting_that_costs_is_counted() -> None:
     base = price(run(2, 10), 250)
     assert price(run(4, 10), 250).images == 2 * base.images

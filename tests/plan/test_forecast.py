@@ -12,8 +12,12 @@ import pytest
 from raydc.config import load
 from raydc.config.schema import RunConfig
 from raydc.plan import forecast as f
-from raydc.plan.cost import cost
+from raydc.plan.cost import Networks, cost
 from raydc.plan.fleet import Fleet, Kind
+from raydc.plan.items import Item
+from raydc.plan.measures import spread
+from raydc.plan.passes import Pass, Passes
+from raydc.plan.queue import dealt, makespan
 from raydc.sources.condensed import CondensedDataset
 from raydc.students.protocol import student_jobs
 from raydc.teachers.feed import Images
@@ -37,12 +41,21 @@ MEASURED = f.Measured(
 """About what an idle machine of two cores measures for the quick start."""
 
 
-def predicted(found: f.Measured = MEASURED, overrides: list[str] | None = None) -> dict[str, Any]:
+NETWORKS = Networks(("resnet",), 50e6, 25e6, 0, 0, forward={"resnet": 25e6}, students={"convnet": 10e6})
+
+
+def listed(
+    found: f.Measured = MEASURED, overrides: list[str] | None = None, over: Passes | None = None
+) -> dict[str, Item]:
     run: RunConfig = load(str(QUICKSTART), overrides or [])
     counted = cost(run, 10, 10, 50e6, 25e6, Fleet((Kind(1),)))
     students = [f.Student(j.student.name, j.data, j.labels) for j in student_jobs(run.evaluate)]
-    items = f.forecast(run, counted, students, found)
-    return {i.key.removeprefix("predicted_").removesuffix("_s"): i.value for i in items}
+    items = f.forecast(run, counted, students, found, NETWORKS, over or Passes())
+    return {i.key.removeprefix("predicted_").removesuffix("_s"): i for i in items}
+
+
+def predicted(found: f.Measured = MEASURED, overrides: list[str] | None = None) -> dict[str, Any]:
+    return {key: item.value for key, item in listed(found, overrides).items()}
 
 
 def test_every_stage_is_its_steps_and_its_starts() -> None:
@@ -82,10 +95,10 @@ def test_a_run_without_labels_and_students_has_neither_stage() -> None:
 
 
 def test_units_go_to_whoever_is_free() -> None:
-    assert f.makespan([5.0, 1.0, 1.0, 1.0, 1.0], 2) == 5.0
-    assert f.makespan([], 2) == 0.0
-    assert f.dealt([5.0, 1.0, 1.0, 1.0, 1.0], 2) == 7.0
-    assert f.dealt([1.0], 3) == 1.0
+    assert makespan([5.0, 1.0, 1.0, 1.0, 1.0], 2) == 5.0
+    assert makespan([], 2) == 0.0
+    assert dealt([5.0, 1.0, 1.0, 1.0, 1.0], 2) == 7.0
+    assert dealt([1.0], 3) == 1.0
 
 
 @pytest.mark.parametrize(("epochs", "every", "tests"), [(100, 10, 10), (95, 10, 10), (5, 10, 1), (20, 5, 4)])
@@ -98,9 +111,50 @@ def test_a_timing_is_a_median_with_its_range() -> None:
     assert (one.median, one.low, one.high, one.count) == (3.0, 1.0, 100.0, 5)
     both = f.Timing.over([one, f.Timing(5.0, 0.5, 6.0, 2)])
     assert (both.median, both.low, both.high, both.count) == (4.0, 0.5, 100.0, 7)
-    assert f.spread(f.Timing(2.0, 1.0, 3.0, 5)) == "-50 to +50 % in 5 repetitions"
+    assert spread(f.Timing(2.0, 1.0, 3.0, 5)) == "-50 to +50 % in 5 repetitions"
 
 
 def test_caches_are_as_large_as_those_of_the_readers() -> None:
     assert inspect.signature(Images).parameters["budget"].default == f.KEPT_BYTES
     assert inspect.signature(CondensedDataset).parameters["cache_bytes"].default == f.CACHED_BYTES
+
+
+SELECTION = Pass(images=3_000, looks=15_000, each=5 * 25e6, note="")
+STATISTICS = Pass(images=1_438, looks=1_438, each=25e6, note="")
+
+
+def test_passes_over_real_images_are_predicted_by_their_operations() -> None:
+    base = predicted()
+    found = listed(dataclasses.replace(MEASURED, decode=0.0), over=Passes(SELECTION, STATISTICS))
+    # A test image took 0.5 ms of 25 MFLOP and 0.2 ms of 10: 20 ps an operation; two workers share them.
+    chosen, collected = 2.4 + 15_000 * 0.0005 / 2, f.PIPELINE_STARTS * 2.4 + 1_438 * 0.0005 / 2
+    assert found["synthesize"].value - base["synthesize"] == pytest.approx(chosen)
+    assert found["squeeze"].value - base["squeeze"] == pytest.approx(collected)
+    assert found["total"].value - base["total"] == pytest.approx(chosen + collected)
+    assert f"the choice of real images {chosen:.1f} s" in found["synthesize"].note
+    assert f"the pass for statistics {collected:.1f} s" in found["squeeze"].note
+
+
+def test_real_images_are_decoded_for_a_pass() -> None:
+    slow = dataclasses.replace(MEASURED, decode=0.01)
+    more = listed(slow, over=Passes(SELECTION))["synthesize"].value - listed(slow)["synthesize"].value
+    assert more == pytest.approx(2.4 + (15_000 * 0.0005 + 3_000 * 0.01) / 2)
+
+
+def test_a_pass_that_cannot_be_predicted_is_named_in_the_total() -> None:
+    found = listed(over=Passes(dataclasses.replace(SELECTION, images=None)))
+    assert found["synthesize"].value is None and found["total"].value is None
+    assert "the choice of real images NOT KNOWN" in found["synthesize"].note
+    others = sum(v.value for k, v in found.items() if v.value is not None)
+    assert found["total"].note.startswith(f"NOT KNOWN: synthesize. All others together: {others:,.0f} s")
+
+
+def test_the_pace_of_a_forward_pass_comes_from_what_was_measured() -> None:
+    run = load(str(QUICKSTART), [])
+    counted = cost(run, 10, 10, 50e6, 25e6, Fleet((Kind(1),)))
+    assert f.seconds_a_flop(counted, NETWORKS, MEASURED) == pytest.approx(2e-11)
+    untested = dataclasses.replace(MEASURED, tests={})
+    assert f.seconds_a_flop(counted, NETWORKS, untested) == pytest.approx(0.0005 / 25e6)
+    unlabelled = dataclasses.replace(untested, view=None)
+    assert f.seconds_a_flop(counted, NETWORKS, unlabelled) == pytest.approx(0.0286 / 10 / 50e6)
+    assert f.seconds_a_flop(counted, NETWORKS, dataclasses.replace(unlabelled, block=None)) is None

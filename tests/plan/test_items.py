@@ -11,9 +11,10 @@ import pytest
 from raydc.config import load
 from raydc.engine.inspection import planned
 from raydc.labels.codecs import CODECS
-from raydc.plan.cost import cost
+from raydc.plan.cost import Networks, cost
 from raydc.plan.fleet import Fleet, Kind, parse_fleet
-from raydc.plan.items import LABEL_FILE_BYTES, Networks, Plan, items
+from raydc.plan.items import LABEL_FILE_BYTES, Plan, items
+from raydc.plan.passes import passes
 from raydc.report.planned import lines
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -105,7 +106,8 @@ def statistics_items(overrides: list[str]) -> dict[str, Any]:
     run = load(str(CONFIGS / "imagenet21k-cda.yaml"), overrides)
     fleet = Fleet((Kind(1),))
     networks = Networks(tuple(WIDTHS), None, None, norm_channels=4_800, weights=1, statistics=WIDTHS)
-    found = items(run, cost(run, 10_450, 10_450, None, None, fleet), networks, 10_450, fleet)
+    over = passes(run, 10_450, 10_450, networks)
+    found = items(run, cost(run, 10_450, 10_450, None, None, fleet), networks, over, 10_450, fleet)
     return {i.key: i for i in found if i.key.startswith("statistics")}
 
 
