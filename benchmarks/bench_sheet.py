@@ -1,8 +1,8 @@
 """What do the pictures of every method look like at 224 pixels, and what do they cost?
 
 The same ten classes of ImageNet under the same trained networks, one run a method. Real images, where a method begins
-with them or needs their statistics, are the twenty that the package foolbox carries (`pip install --no-deps foolbox`). A network
-that took no part says how many pictures are of their class. One record, with the pictures beside it.
+with them or needs their statistics, are the twenty that the package foolbox carries (`pip install --no-deps foolbox`).
+A network that took no part says how many pictures are of their class. One record, with the pictures beside it.
 
     python benchmarks/bench_sheet.py --scratch /tmp/sheet
 """

@@ -7,7 +7,7 @@ sum p_c V_c + sum p_c (M_c - M)^2, which is exact (EDC, arXiv 2404.13733, lemma 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +16,8 @@ import torch
 from raydc.condense.moments import Moments
 
 Moment = Literal["total", "within_image"]
+KEPT = 32
+"""Mixtures that are kept at once."""
 MEAN, VAR, WITHIN = 0, 1, 2
 """Rows of the tensors below: means, variances of all values, means of the variances within single images."""
 
@@ -41,14 +43,14 @@ class Statistics:
     """``[2 or 3, F]``: rows :data:`MEAN`, :data:`VAR` and, where it was asked for, :data:`WITHIN`, of all data."""
     classes: torch.Tensor | None = None
     """``[K, 2 or 3, F]``: the same of each class."""
-    _mixtures: dict[tuple[tuple[int, ...], Moment], dict[str, Moments]] = field(default_factory=dict)
+    _kept: dict[Hashable, dict[str, Moments]] = field(default_factory=dict, repr=False)
+    """What was asked for: of all data for good, and the last mixtures."""
 
     def of_all(self, device: torch.device) -> dict[str, Moments]:
         """The moments of all data, float32, by name of the layer."""
-        key: tuple[tuple[int, ...], Moment] = ((), "total")
-        if key not in self._mixtures:
-            self._mixtures[key] = self._split(self.whole[MEAN].float(), self.whole[VAR].float(), device)
-        return self._mixtures[key]
+        if device not in self._kept:
+            self._kept[device] = self._split(self.whole[MEAN].float(), self.whole[VAR].float(), device)
+        return self._kept[device]
 
     def of_classes(self, labels: Sequence[int], moment: Moment, device: torch.device) -> dict[str, Moments]:
         """The moments of a mixture of classes, float32, by name of the layer.
@@ -65,11 +67,11 @@ class Statistics:
             raise ValueError("these statistics were not collected by class")
         if moment == "within_image" and self.classes.shape[1] <= WITHIN:
             raise ValueError("these statistics hold no variances within single images")
-        key = tuple(sorted(labels)), moment
-        if key not in self._mixtures:
-            if len(self._mixtures) > 32:  # rounds of a block have few mixtures, and a worker many blocks
-                self._mixtures.clear()
-            present, counts = torch.tensor(key[0]).unique(return_counts=True)
+        key = (device, moment, *labels)
+        if key not in self._kept:
+            if len(self._kept) > KEPT:  # rounds of a block have few mixtures, and a worker many blocks
+                self._kept = {k: found for k, found in self._kept.items() if isinstance(k, torch.device)}
+            present, counts = torch.tensor(list(labels)).unique(return_counts=True)
             # Only these rows are read from the file.
             rows = self.classes[present].double()
             share = (counts.double() / len(labels))[:, None]
@@ -78,8 +80,8 @@ class Statistics:
                 var = (share * (rows[:, VAR] + (rows[:, MEAN] - mean) ** 2)).sum(0)
             else:
                 var = (share * rows[:, WITHIN]).sum(0)
-            self._mixtures[key] = self._split(mean.float(), var.float(), device)
-        return self._mixtures[key]
+            self._kept[key] = self._split(mean.float(), var.float(), device)
+        return self._kept[key]
 
     def _split(self, mean: torch.Tensor, var: torch.Tensor, device: torch.device) -> dict[str, Moments]:
         sizes = [size for s in self.segments for size in (s.channels, s.tiles)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from raydc.config import digest
+from raydc.engine.ensemble import teacher_names
 from raydc.engine.run import Run, read_run
 from raydc.errors import DataError
 from raydc.report.comparison import Compared
@@ -46,8 +47,10 @@ def protocol(run: Run) -> str:
     """A digest of what decides a score beside the images: the same for runs that may be compared."""
     tree = run.config.model_dump(mode="json", by_alias=True)
     judged = {k: v for k, v in tree["evaluate"].items() if k not in ("data", "labels", "verifiers", "workers")}
-    labels = tree["relabel"] and {k: v for k, v in tree["relabel"].items() if k != "name"}
-    return digest([tree["data"], tree["squeeze"]["teachers"], labels, judged, tree["synthesize"]["ipc"], tree["seed"]])
+    labels = run.config.relabel and run.config.relabel.effective()
+    labellers = set(teacher_names(run.config))
+    taught = [t for t in tree["squeeze"]["teachers"] if t["name"] in labellers]
+    return digest([tree["data"], taught, labels, judged, tree["pack"], tree["synthesize"]["ipc"], tree["seed"]])
 
 
 def _worker_seconds(run: Run) -> float:

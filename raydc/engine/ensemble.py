@@ -10,6 +10,7 @@ from raydc.config import RunConfig
 from raydc.config.stages.relabel import Ensemble
 from raydc.engine.run import Run
 from raydc.engine.weights import teacher
+from raydc.keys import Key
 from raydc.labels.views import column
 from raydc.teachers.ensemble import Teachers
 
@@ -32,7 +33,7 @@ def teachers(run: Run, on: torch.device) -> Teachers:
 
 
 @torch.inference_mode()
-def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size: int) -> np.ndarray:
+def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size: int, key: Key) -> np.ndarray:
     """What teachers say of one view of each image.
 
     Args:
@@ -40,14 +41,17 @@ def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size:
         images: u8 ``[N, 3, H, W]``, all of a shard, for partners lie in it.
         records: of the views, u16 ``[N, 12]``.
         size: side of a view.
+        key: of the view; where the batch is part of the answer, it draws who is answered together.
 
     Returns:
         Logits f32 ``[N, K]``.
     """
     partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
-    logits = []
-    for rows in teachers.pieces(len(images)):
-        other = partner[rows]
-        x = render(images[rows], records[rows], size, images[torch.from_numpy(other)], records[other])
-        logits.append(teachers.answer(x).cpu().numpy())
-    return np.concatenate(logits)
+    order = key.child("together").permutation(len(images)) if teachers.together else np.arange(len(images))
+    logits = np.empty((len(images), teachers.classes), np.float32)
+    for piece in teachers.pieces(len(images)):
+        rows = order[piece]
+        mine, other = torch.from_numpy(rows), partner[rows]
+        x = render(images[mine], records[rows], size, images[torch.from_numpy(other)], records[other])
+        logits[rows] = teachers.answer(x).cpu().numpy()
+    return logits

@@ -12,6 +12,7 @@ import ray
 import ray.train
 
 from raydc.config import RunConfig, digest
+from raydc.config.stages.networks import Normalize
 from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.ensemble import stored, teacher_names, teachers
@@ -36,8 +37,14 @@ def protocol_digest(config: RunConfig) -> str:
     """
     whose = {"students", "data", "labels", "seeds", "workers", "verifiers"}
     protocol = config.evaluate.model_dump(mode="json", exclude=whose)
-    labels = [config.relabel.model_dump(mode="json"), teacher_names(config)] if config.relabel else None
+    labels = [config.relabel.effective(), config.relabel.name, teacher_names(config)] if config.relabel else None
     return digest([protocol, labels])[:8]
+
+
+def normalize_of(config: RunConfig) -> Normalize:
+    """What students' inputs are normalised by: as the first teacher that labels expects them."""
+    first = teacher_names(config)[0]
+    return next(t.normalize for t in config.squeeze.teachers if t.name == first)
 
 
 def jobs(run: Run) -> dict[str, StudentJob]:
@@ -188,7 +195,7 @@ class Bench:
             image_size=config.data.image_size,
             reference=manifests.read(self.run.dataset("condensed")).images.count,
             views=config.relabel.view if config.relabel else None,
-            normalize=config.squeeze.teachers[0].normalize,
+            normalize=normalize_of(config),
             device=self.device,
             state=state,
             labeller=self.teachers.logits if fresh and job.labels == "soft" else None,

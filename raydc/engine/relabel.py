@@ -59,7 +59,7 @@ def settings(run: Run) -> RelabelConfig:
 
 def receipts(run: Run) -> Folder:
     """Where the receipts of this label set lie: other settings or other teachers never take them for their own."""
-    made_by = [settings(run).model_dump(mode="json"), [record.sha256 for record in _records(run)]]
+    made_by = [settings(run).effective(), [record.sha256 for record in _records(run)]]
     return run.work("relabel", f"{settings(run).name}-{digest_of(made_by)[:8]}")
 
 
@@ -148,7 +148,7 @@ class Labeler:
         codec, size = CODECS[self.config.codec], self.run.config.data.image_size
         for view in views:
             records = draw(key.child(view), len(images), images.shape[2], images.shape[3], size, self.config.view)
-            logits = answers(self.teachers, images, records, size)
+            logits = answers(self.teachers, images, records, size, key.child(view))
             rows = codec.encode(logits)
             if view == 0:
                 decoded = codec.decode(rows, logits.shape[1])
@@ -167,6 +167,8 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
     """
     if not stored(run.config):
         start(0, 0, "shard")
+        emit("note", text="relabel.mode is live: the data set carries hard labels alone; to publish soft ones too, "
+             "`raydc relabel` with --set relabel.mode=stored")  # fmt: skip
         return
     name = settings(run).name
     shards = [(d, s) for d in datasets for s in range(len(read(run.dataset(d)).images.files))]

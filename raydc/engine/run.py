@@ -155,12 +155,19 @@ def read_run(url: str) -> Run:
     """Read the run that a folder holds.
 
     Raises:
-        ConfigError: there is no ``run.yaml`` in it.
+        ConfigError: there is no ``run.yaml`` in it, or one of another version of raydc.
     """
     folder = Folder(url)
     if not folder.exists("run.yaml"):
         raise ConfigError(f"{url} is not a run folder: it has no run.yaml. Give a folder that `raydc run` has made")
-    return Run(validate(yaml.safe_load(folder.read("run.yaml")), f"{url}/run.yaml"), url)
+    try:
+        return Run(validate(yaml.safe_load(folder.read("run.yaml")), f"{url}/run.yaml"), url)
+    except ConfigError as error:
+        made = folder.read_json("env.json") if folder.exists("env.json") else {}
+        by = f"raydc {made.get('raydc', '?')}, commit {made.get('commit', 'unknown')}"
+        raise ConfigError(
+            f"{error}\nThis folder was made by {by}. Read it with that version, or begin anew in another 'output'"
+        ) from None
 
 
 def environment() -> dict[str, Any]:

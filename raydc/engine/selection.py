@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,18 +26,19 @@ from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.engine.capacity import options
 from raydc.engine.context import working_on
 from raydc.engine.device import device
+from raydc.engine.gallery import SourceGallery
 from raydc.engine.pool import Pool
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record, teacher
 from raydc.errors import ClusterError, DataError, RaydcError
 from raydc.sources.base import Source
-from raydc.sources.decode import decode
-from raydc.sources.places import in_threads
 from raydc.store.faults import clean
 from raydc.store.folder import Folder
 from raydc.teachers.teacher import TeacherRecord
 
+FORMAT = 1
+"""Of a receipt and of the arithmetic that makes it: raised with every change of either."""
 CLASSES = 4
 """Classes of a unit: few, so that ten of them keep three workers busy and a killed one loses little."""
 KEPT = 64
@@ -58,40 +59,6 @@ class Work:
         return f"{self.dataset}/selection/{self.name}"
 
 
-class SourceGallery:
-    """A real source as the initializers see it."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
-    def count(self, label: int) -> int:
-        """The number of training images of a class."""
-        return len(self.source.train.of_class(label))
-
-    def image(self, label: int, index: int) -> torch.Tensor:
-        """One of them, uint8 ``[3, S, S]``."""
-        return _channels_first(self.source.image(self.source.train, int(self.source.train.of_class(label)[index])))
-
-    def images(self, label: int, indices: Sequence[int]) -> torch.Tensor:
-        """Several of them, uint8 ``[n, 3, S, S]``, read in a few threads."""
-        rows = self.source.train.of_class(label)[list(indices)]
-        return torch.from_numpy(self.source.images(self.source.train, rows).transpose(0, 3, 1, 2).copy())
-
-    def originals(self, label: int, indices: Sequence[int]) -> list[torch.Tensor]:
-        """Several of them in their own sizes, each uint8 ``[3, H, W]``, read in a few threads."""
-        source, rows = self.source, self.source.train.of_class(label)
-
-        def read(index: int) -> torch.Tensor:
-            row = int(rows[index])
-            return _channels_first(decode(source.raw(source.train, row), source.name(source.train, row)))
-
-        return in_threads(read, indices)
-
-
-def _channels_first(pixels: Any) -> torch.Tensor:
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-
-
 def scorer(run: Run, config: SynthesizeConfig) -> str:
     """The name of the teacher that chooses: the initializer's own, or the first one that guides the pixels."""
     named: str | None = getattr(config.initialize, "teacher", None)
@@ -102,6 +69,8 @@ def receipts(run: Run, config: SynthesizeConfig) -> Folder:
     """Where the receipts of a selection lie: other settings or another teacher never take them for their own."""
     record = _record(run.teachers(), scorer(run, config))
     made_by = {
+        "format": FORMAT,
+        "classes": CLASSES,
         "initialize": config.initialize.model_dump(mode="json", by_alias=True),
         "ipc": config.ipc,
         "image_size": run.config.data.image_size,
@@ -135,7 +104,7 @@ def picks(run: Run, config: SynthesizeConfig, label: int) -> list[Pick] | None:
 
 @lru_cache(maxsize=KEPT)
 def _read(folder: Folder, name: str) -> dict[int, list[Pick]]:
-    """The picks of a unit; what lies under the digest of its making never changes."""
+    """The picks of a unit; what lies under the digest of its making is never written again."""
     found = folder.read_json(f"{name}.json")["picks"]
     return {int(label): [Pick(*values) for values in rows] for label, rows in found.items()}
 
@@ -238,6 +207,8 @@ class Selector:
             found[label] = self.choose(label)
             self.far = len(found) / len(work.classes)
         rows = {str(label): [astuple(pick) for pick in chosen] for label, chosen in found.items()}
+        if folder.exists(name):  # blocks may have been made of it, and near ties may rank otherwise on another device
+            return dict(folder.read_json(name)["meta"])
         meta = {
             "began": began,
             "seconds": time.time() - began,

@@ -20,7 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from raydc.condense.initialize import INITIALIZERS
+from raydc.condense.initialize import INITIALIZERS, Material, Place
 from raydc.condense.space import Space
 from raydc.condense.statistics import Statistics
 from raydc.condense.synthesize import Synthesis, snapshot_steps
@@ -28,9 +28,10 @@ from raydc.config.stages.networks import Normalize
 from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.engine.context import working_on
 from raydc.engine.device import device
+from raydc.engine.gallery import SourceGallery
 from raydc.engine.parts import image_name, step_name, write_part
 from raydc.engine.run import Run
-from raydc.engine.selection import SourceGallery, guide, picks
+from raydc.engine.selection import guide, picks
 from raydc.engine.statistics import statistics_of
 from raydc.engine.weights import read_record
 from raydc.errors import DataError, StorageError
@@ -85,13 +86,13 @@ class BlockMaker:
 
     def start(self, block: Block) -> torch.Tensor:
         """The first pixels of a block, ``[B, 3, S, S]`` in the space."""
-        config, size, key = self.recipe.synthesize, self.run.config.data.image_size, self.run.key
-        how, gallery, space = config.initialize, self.gallery, self.host_space
-        image = INITIALIZERS[how.use].image
-        images = [
-            image(how, key, label, index, config.ipc, size, space, gallery, picks(self.run, config, label))
-            for label, index in block.entries
-        ]
+        run, config = self.run, self.recipe.synthesize
+        how, size = config.initialize, run.config.data.image_size
+        images = []
+        for label, index in block.entries:
+            place = Place(run.key, label, index, config.ipc, size, self.host_space)
+            real = Material(self.gallery, picks(run, config, label))
+            images.append(INITIALIZERS[how.use].image(how, place, real))
         return torch.stack(images).to(self.device)
 
     def synthesis(self, block: Block) -> Synthesis:

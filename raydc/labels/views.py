@@ -164,6 +164,8 @@ def _look(records: np.ndarray, key: Key, views: Views) -> None:
         drawn, magnitude = key.child("randaugment"), views.randaugment.magnitude
         for slot in range(views.randaugment.ops):
             operation = drawn.child(slot).integers(0, len(OPERATIONS), count)
+            if views.randaugment.p < 1:
+                operation[drawn.child(slot, "p").uniform(count) >= views.randaugment.p] = OPERATIONS.index("identity")
             sign = drawn.child(slot, "sign").integers(0, 2, count)
             look |= (operation | sign << 4) << (3 + 5 * slot)
     if views.shuffle > 1 or views.randaugment is not None:

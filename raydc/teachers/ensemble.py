@@ -40,6 +40,8 @@ class Teachers:
         if len(set(counts.values())) != 1:
             raise DataError(f"the labelling teachers must answer for the same classes, found {counts}")
         self.classes = teachers[0].record.classes
+        self.together = config.norm == "batch" or config.combine == "norm_mean"
+        """Whether an answer depends on which images are answered with it."""
         if config.norm == "batch":
             for teacher in teachers:
                 use_batch_statistics(teacher.module)
@@ -59,7 +61,7 @@ class Teachers:
                 "pack.shard_size or evaluate.batch, or norm: running"
             )
         cuts = list(range(0, count, self._config.batch))
-        if self._config.norm == "batch" or self._config.combine == "norm_mean":
+        if self.together:
             parts = max(1, count // self._config.batch)
             cuts = [count * part // parts for part in range(parts)]
         return [slice(begin, end) for begin, end in zip(cuts, [*cuts[1:], count], strict=True)]

@@ -23,15 +23,17 @@ def make_optimizer(network: nn.Module, config: Optimizer) -> torch.optim.Optimiz
     """Build the optimiser of a recipe.
 
     AdamW and Adam decay only tensors of two or more dimensions, as SRe2L ``validate/train_FKD.py`` and the recipe of
-    ImageNet-21K-P do; SGD decays all, as the torchvision and CIFAR recipes do.
+    ImageNet-21K-P do; SGD decays all, as the torchvision and CIFAR recipes do, unless it is told otherwise.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
-    if isinstance(config, Sgd):
+    if isinstance(config, Sgd) and config.decay == "all":
         return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
+    if isinstance(config, Sgd):
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.use]
     return kind(groups, lr=config.lr)
 

@@ -146,7 +146,7 @@ CASES: list[tuple[type[Strict], dict[str, Any], dict[str, Any], Callable[[Any], 
     ),
     (CutMix, {}, {"alpha": 0.2}, lambda r: viewed(Views(mix=r))),
     (MixUp, {}, {"alpha": 0.2}, lambda r: viewed(Views(mix=r))),
-    (RandAugment, {}, {"ops": 1, "magnitude": 3}, lambda r: viewed(Views(randaugment=r))),
+    (RandAugment, {}, {"ops": 1, "magnitude": 3, "p": 0.5}, lambda r: viewed(Views(randaugment=r))),
 ]
 
 

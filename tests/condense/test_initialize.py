@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import pytest
 import torch
 
-from raydc.condense.initialize import INITIALIZERS, SCORED, Gallery, least_images
+from raydc.condense.initialize import INITIALIZERS, SCORED, Gallery, Material, Place, least_images
 from raydc.condense.space import Space
 from raydc.config.axes.initialize import Confidence, Mosaic, Noise, Real
 from raydc.keys import Key
 
 KEY = Key((3,))
 SPACE = Space((0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+T = TypeVar("T")
 
 
 class Greys:
@@ -36,6 +38,9 @@ class Greys:
     def originals(self, label: int, indices: Sequence[int]) -> list[torch.Tensor]:
         return [self.image(label, i) for i in indices]
 
+    def ahead(self, jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
+        return iter([job() for job in jobs])
+
 
 class Patterns(Greys):
     """Image i of class c has a pattern of its own, of 8 x 8 pixels."""
@@ -45,11 +50,11 @@ class Patterns(Greys):
 
 
 def noise(key: Key, label: int, index: int, size: int, space: Space, gallery: Gallery | None = None) -> torch.Tensor:
-    return INITIALIZERS["noise"].image(Noise(use="noise"), key, label, index, 10, size, space, gallery, None)
+    return INITIALIZERS["noise"].image(Noise(use="noise"), Place(key, label, index, 10, size, space), Material(gallery))
 
 
 def real(key: Key, label: int, index: int, size: int, space: Space, gallery: Gallery | None) -> torch.Tensor:
-    return INITIALIZERS["real"].image(Real(use="real"), key, label, index, 10, size, space, gallery, None)
+    return INITIALIZERS["real"].image(Real(use="real"), Place(key, label, index, 10, size, space), Material(gallery))
 
 
 def sha(images: list[torch.Tensor]) -> str:

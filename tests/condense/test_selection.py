@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from torchvision.transforms.functional import resized_crop
 
 from raydc.condense.guide import Guide
-from raydc.condense.initialize import SCORED, Pick
+from raydc.condense.initialize import SCORED, Material, Pick, Place
 from raydc.condense.initialize.score import BATCH, log_probabilities
 from raydc.condense.space import Space
 from raydc.config.axes.initialize import Confidence, Mosaic
@@ -23,6 +24,7 @@ from raydc.plan.blocks import GROUPS
 KEY = Key((3,))
 SPACE = Space((0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
 PIXELS = Space((0.0,) * 3, (1.0,) * 3)
+T = TypeVar("T")
 mosaic, confidence = SCORED["mosaic"], SCORED["confidence"]
 
 
@@ -48,6 +50,9 @@ class Photos:
 
     def originals(self, label: int, indices: Sequence[int]) -> list[torch.Tensor]:
         return [self.paint(label, i) for i in indices]
+
+    def ahead(self, jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
+        return iter([job() for job in jobs])
 
 
 def greys(levels: Sequence[int], side: int = 12) -> Photos:
@@ -96,7 +101,7 @@ def whole(index: int, side: int) -> Pick:
 
 
 def picture(config: Mosaic, index: int, ipc: int, size: int, gallery: Photos, picks: list[Pick]) -> torch.Tensor:
-    return mosaic.image(config, KEY, 1, index, ipc, size, PIXELS, gallery, picks)
+    return mosaic.image(config, Place(KEY, 1, index, ipc, size, PIXELS), Material(gallery, picks))
 
 
 def levels(image: torch.Tensor) -> list[list[int]]:
@@ -176,7 +181,7 @@ def test_a_crop_is_shrunk_with_antialiasing_and_enlarged_to_a_larger_cell_by_rep
 
 def test_a_grid_of_one_cell_is_the_crop() -> None:
     photos, box = Photos(1), (3, 1, 6, 6)
-    made = mosaic.image(cut(factor=1), KEY, 1, 0, 1, 12, SPACE, photos, [Pick(0, *box, score=0.0)])
+    made = mosaic.image(cut(factor=1), Place(KEY, 1, 0, 1, 12, SPACE), Material(photos, [Pick(0, *box, score=0.0)]))
     expected = resized_crop(photos.paint(1, 0).float() / 255, *box, [12, 12], antialias=True)
     assert made.dtype == torch.float32 and torch.allclose(made, SPACE.normalize(expected), atol=1e-5)
 
@@ -204,7 +209,7 @@ def test_pictures_do_not_depend_on_how_they_are_put_into_blocks(use: str) -> Non
         for block in group(range(4), ipc, 5)[::-1]:
             for label, index in block.entries:
                 picks = component.choose(config, KEY, label, ipc, 10, photos, teacher)
-                image = component.image(config, KEY, label, index, ipc, 10, SPACE, photos, picks)
+                image = component.image(config, Place(KEY, label, index, ipc, 10, SPACE), Material(photos, picks))
                 assert image.shape[0] == 3 and image.dtype == torch.float32
                 made.setdefault((label, index), {})[name] = image
     assert len(made) == 12
@@ -236,12 +241,12 @@ def test_a_teacher_that_answers_nonsense_is_refused(config: Mosaic | Confidence,
 
 @pytest.mark.parametrize(("config", "needed"), [(cut(), 8), (ranked(), 2)], ids=["mosaic", "confidence"])
 def test_no_picture_is_made_without_its_picks(config: Mosaic | Confidence, needed: int) -> None:
-    image = SCORED[config.use].image
+    image, place = SCORED[config.use].image, Place(KEY, 3, 0, 2, 8, SPACE)
     for picks, found in ((None, "0 picks"), ([whole(0, 4)], "1 picks")):
-        with pytest.raises(ValueError, match=f"needs {needed} picks of class 3; there are {found}"):
-            image(config, KEY, 3, 0, 2, 8, SPACE, Photos(9), picks)
-    with pytest.raises(ValueError, match="there are no real images"):
-        image(config, KEY, 3, 0, 2, 8, SPACE, None, None)
+        with pytest.raises(ValueError, match=f"{config.use} needs {needed} picks of class 3; there are {found}"):
+            image(config, place, Material(Photos(9), picks))
+    with pytest.raises(ValueError, match=f"{config.use} needs real images, but the run has none"):
+        image(config, place, Material())
 
 
 LEVELS = [60, 20, 90, 40, 10, 70, 50]
@@ -290,7 +295,8 @@ def test_more_images_than_a_batch_are_ranked_together() -> None:
 
 def test_a_whole_image_comes_by_the_resize_rule_and_normalised() -> None:
     photos = Photos(9, 10)
-    image = confidence.image(ranked(), KEY, 1, 1, 2, 10, SPACE, photos, [whole(4, 10), whole(7, 10)])
+    real = Material(photos, [whole(4, 10), whole(7, 10)])
+    image = confidence.image(ranked(), Place(KEY, 1, 1, 2, 10, SPACE), real)
     assert torch.equal(image, SPACE.normalize(photos.image(1, 7).float() / 255))
 
 

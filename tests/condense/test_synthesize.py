@@ -33,6 +33,7 @@ def config(**settings: Any) -> SynthesizeConfig:
     tree = {
         "ipc": 1,
         "steps": 6,
+        "blocks": {"group": "class_major"},
         "initialize": {"use": "noise"},
         "augment": CDA,
         "objective": TERMS,

@@ -21,7 +21,7 @@ BASE: dict[str, Any] = {
     "method": {"name": "m"},
     "data": {"use": "digits", "image_size": 224},
     "squeeze": {"teachers": [{"name": "t", "arch": {"name": "resnet18"}, "weights": "t.safetensors"}]},
-    "synthesize": {"ipc": 10, "steps": 0, "initialize": {"use": "noise"}},
+    "synthesize": {"ipc": 10, "steps": 0, "initialize": {"use": "noise"}, "blocks": {"group": "class_major"}},
 }
 
 read = cache(load)

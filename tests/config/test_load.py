@@ -99,7 +99,7 @@ def test_another_component_takes_none_of_the_parents_settings(tmp_path: Path) ->
     run = load(write(tmp_path, "run.yaml", other))
     assert run.evaluate.optimizer.use == "adamw" and run.evaluate.optimizer.weight_decay == 0
     same = load(write(tmp_path, "same.yaml", {"extends": "base.yaml", "evaluate": {"optimizer": {"lr": 0.7}}}))
-    assert same.evaluate.optimizer.model_dump() == {**optimizer, "lr": 0.7}
+    assert same.evaluate.optimizer.model_dump() == {**optimizer, "lr": 0.7, "decay": "all"}
 
 
 def test_null_takes_a_section_away(tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ def test_the_value_found_is_shown() -> None:
         ("synthesize.stages={sizes: [4, 6]}", "synthesize.stages.sizes ends with 6, but data.image_size is"),
         ("relabel.view.min_scale=0.5", ""),
         ("relabel.view={min_scale: 0.5, max_scale: 0.4}", "relabel.view: min_scale 0.5 is greater than max_scale 0.4"),
+        ("synthesize.rounds=2", "rounds > 1 needs blocks with several images of a class"),
+        ("synthesize.objective.1={use: densification}", "densification needs blocks with several images of a class"),
         ("synthesize.augment.0.ratio=[2, 1]", "synthesize.augment.0: ratio is"),
         ("synthesize.augment.0.ratio=[0, 1]", "synthesize.augment.0: ratio is"),
         ("synthesize.augment.0.min_scale={from: 1, to: 0}", "synthesize.augment.0: min_scale.to is 0.0"),
@@ -140,7 +142,14 @@ def test_settings_that_cannot_work_together_are_refused(text: str, message: str)
 def test_rounds_and_stages_are_refused_together() -> None:
     run = validate(copy.deepcopy(TREE), "test")
     with pytest.raises(ConfigError, match="rounds and stages cannot be had at once"):
-        override(run, ["synthesize.rounds=2", f"synthesize.stages={{sizes: [4, {run.data.image_size}]}}"])
+        override(
+            run,
+            [
+                "synthesize.blocks.group=class_major",
+                "synthesize.rounds=2",
+                f"synthesize.stages={{sizes: [4, {run.data.image_size}]}}",
+            ],
+        )
 
 
 def test_every_stage_needs_a_step() -> None:

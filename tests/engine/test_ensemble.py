@@ -95,7 +95,8 @@ def test_labels_of_one_and_of_two_teachers_are_stored(
 
 
 def test_labels_of_other_teachers_are_never_taken_for_ones_own(tmp_path: Path) -> None:
-    ways = [{}, {"combine": "mean"}, {"combine": "norm_mean"}, {"combine": "mean", "norm": "batch"}, {"batch": 7},
+    ways = [{}, {"combine": "mean"}, {"combine": "norm_mean"}, {"combine": "mean", "norm": "batch"},
+            {"combine": "norm_mean", "batch": 7},
             {"combine": "mean", "names": ["other", "resnet"]}, {"names": ["other"]}]  # fmt: skip
     run = two(tmp_path / "run").run
     places, digests = set(), set()
@@ -105,6 +106,10 @@ def test_labels_of_other_teachers_are_never_taken_for_ones_own(tmp_path: Path) -
         places.add(relabel.receipts(Run(config, run.folder.url)).url)
         digests.add(evaluate.protocol_digest(config))
     assert len(places) == len(digests) == len(ways)
+    changed = relabel.settings(run).model_validate({"views": 2, "teachers": {"batch": 7}})
+    assert relabel.receipts(Run(run.config.model_copy(update={"relabel": changed}), run.folder.url)).url in places, (
+        "how many images a teacher sees at once changes nothing where each is answered by itself"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,14 @@ import pytest
 import ray
 import torch
 
-from raydc.condense.initialize import INITIALIZERS, Pick
+from raydc.condense.initialize import INITIALIZERS, Material, Pick, Place
 from raydc.condense.space import Space
 from raydc.config.load import merge
 from raydc.engine import selection
 from raydc.engine.device import device
+from raydc.engine.gallery import SourceGallery
 from raydc.engine.parts import read_images
-from raydc.engine.selection import Selector, SourceGallery, Work, picks, receipts, scorer, units
+from raydc.engine.selection import Selector, Work, picks, receipts, scorer, units
 from raydc.errors import DataError
 from tests import tiny
 from tests.engine.actors import Log
@@ -150,12 +153,13 @@ def test_a_unit_is_handed_back_after_the_class_in_hand(here: None, tmp_path: Pat
 
 
 def test_what_cannot_be_chosen_is_reported_by_class_and_line(here: None, tmp_path: Path) -> None:
-    made = a_run(tmp_path, {"synthesize": {"initialize": {"candidates": 7}}})
+    made = a_run(tmp_path, {"synthesize": {"initialize": {"factor": 12, "candidates": 300}}})
     with pytest.raises(DataError) as error:
         select(made)
     said = str(error.value)
     assert "3 of 3 selections failed" in said and "run tiny, selection c00000" in said
-    assert "but 7 are looked at" in said and "run.yaml:" in said and "(synthesize.initialize)" in said
+    assert "takes 288 crops" in said and "the class has" in said
+    assert "run.yaml:" in said and "(synthesize.initialize)" in said
     assert not made.said("unit_retried"), "it is about the input, and will not get better"
 
 
@@ -167,7 +171,7 @@ def test_a_selection_without_a_step_is_a_data_set(alone: Small, tmp_path: Path) 
     for block in made.blocks:
         for (label, index), stored in zip(block.entries, read_images(run, "condensed", block), strict=True):
             own = picks(run, config, label)
-            first = image(config.initialize, run.key, label, index, 2, 16, space, gallery, own)
+            first = image(config.initialize, Place(run.key, label, index, 2, 16, space), Material(gallery, own))
             assert np.array_equal(space.to_uint8(first).numpy().transpose(1, 2, 0), stored)
 
 
@@ -194,6 +198,46 @@ def test_picks_of_other_settings_are_never_taken(tmp_path: Path) -> None:
     lie = {name: receipts(m.run, m.run.config.synthesize).url.rsplit("/", 1)[1] for name, m in made.items()}
     assert lie["same"] == lie["workers"] == lie["objective"]
     assert len({lie[name] for name in ("same", "seed", "ipc", "crops", "size")}) == 5
+
+
+@pytest.mark.parametrize("what", ["FORMAT", "CLASSES"])
+def test_picks_of_another_version_are_never_taken(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = a_run(tmp_path)
+    before = receipts(made.run, made.run.config.synthesize)
+    monkeypatch.setattr(selection, what, getattr(selection, what) + 1)
+    assert receipts(made.run, made.run.config.synthesize) != before
+
+
+def test_a_late_twin_takes_the_picks_that_are_there(here: None, tmp_path: Path) -> None:
+    """Near ties may rank otherwise on another device, and blocks may have been made of what is there."""
+    made = a_run(tmp_path)
+    folder = receipts(made.run, made.run.config.synthesize)
+    theirs: dict[str, Any] = {"picks": {}, "meta": {"worker": "the first"}}
+
+    class Late(Selector):
+        """While it chooses, another one commits."""
+
+        def choose(self, label: int) -> list[Pick]:
+            folder.write_json("c000000.json", theirs)
+            return super().choose(label)
+
+    worker = Late(made.run, made.run.config.synthesize, [ray.put(made.source)])
+    worker.hello()
+    assert worker.run(units("condensed", CLASSES)[0]) == theirs["meta"]
+    assert folder.read_json("c000000.json") == theirs
+
+
+def test_the_next_images_are_read_while_some_are_looked_at(tmp_path: Path) -> None:
+    gallery, begun = SourceGallery(a_run(tmp_path).source), [threading.Event() for _ in range(6)]
+
+    def read(number: int) -> int:
+        begun[number].set()
+        return number
+
+    results = gallery.ahead(partial(read, number) for number in range(6))
+    assert next(results) == 0 and begun[1].wait(5) and begun[2].wait(5)
+    assert not begun[5].is_set(), "not all at once: they take memory"
+    assert list(results) == [1, 2, 3, 4, 5]
 
 
 def test_where_nothing_is_scored_there_is_nothing_to_do(tmp_path: Path) -> None:

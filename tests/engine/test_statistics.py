@@ -20,15 +20,19 @@ import safetensors.torch
 import torch
 
 from raydc.condense.statistics import MEAN, VAR, WITHIN, Segment, Statistics
-from raydc.config.load import merge
+from raydc.config.load import identity, merge, override
 from raydc.engine import failures
-from raydc.engine.run import Run, same_data
+from raydc.engine.run import open_run, same_data
+from raydc.engine.statistics import assemble as assembling
 from raydc.engine.statistics import collect, described, stage, statistics_of, units
+from raydc.engine.statistics import job as addressing
 from raydc.engine.statistics.assemble import assemble
-from raydc.engine.statistics.job import Job, job, store
+from raydc.engine.statistics.job import Job
 from raydc.engine.statistics.units import Unit, cut, rows_of
 from raydc.errors import ClusterError, ConfigError, DataError
 from raydc.plan.statistics import needed
+from raydc.sources.base import Source
+from raydc.sources.decode import decode, encode
 from raydc.sources.split import Split
 from raydc.teachers.networks import build
 from raydc.teachers.statistics import Layout, Sums
@@ -88,17 +92,22 @@ def collected(run: Small) -> list[str]:
     return collect(run.run, [ray.put(run.source)], list(run.source.classes), run.emit)
 
 
-def jobs(run: Run) -> list[Job]:
-    wanted = needed(run.config)
+def jobs(run: Small) -> list[Job]:
+    wanted = needed(run.run.config)
     assert wanted is not None
-    return [job(run, wanted, name) for name in wanted.teachers]
+    return addressing.jobs(run.run, wanted, wanted.teachers, run.source)
 
 
-def digests(run: Run) -> list[str]:
+def digests(run: Small) -> list[str]:
     """Of the file of every teacher."""
-    found = [hashlib.sha256(store(run).read(j.record()["file"])).hexdigest() for j in jobs(run)]
+    found = [hashlib.sha256(j.store.read(j.record()["file"])).hexdigest() for j in jobs(run)]
     assert found == [j.record()["sha256"] for j in jobs(run)]
     return found
+
+
+def pins(run: Small) -> dict[str, Any]:
+    """What the run itself keeps of each teacher."""
+    return {name: run.run.folder.read_json(f"statistics/{name}.json") for name in ("resnet", "conv")}
 
 
 def of(run: Small, name: str) -> Statistics:
@@ -148,7 +157,7 @@ def test_three_workers_of_which_one_dies_write_the_same_bytes(
     monkeypatch.setattr(stage, "Collector", Mortal)
     collected(other)
     assert Path(other.run.url, "died").exists()
-    assert digests(other.run) == digests(one.run)
+    assert digests(other) == digests(one)
     said = [event["text"] for event in other.events if event["kind"] == "progress"]
     assert any(text.startswith("statistics under conv: 576 looks") for text in said), said
 
@@ -163,12 +172,12 @@ def test_a_pass_that_was_cut_off_goes_on_after_the_last_finished_unit(
         directly(patch, dies_after=3)
         with pytest.raises(ClusterError, match="the last node is gone"):
             collected(other)
-    jobs(other.run)[1].work.remove(f"{names[0]}.json")  # one teacher's sums were committed, the other's not
+    jobs(other)[1].work.remove(f"{names[0]}.json")  # one teacher's sums were committed, the other's not
     again = directly(monkeypatch)
     collected(other)
     assert again == [names[0], *names[2:]]
-    assert digests(other.run) == digests(one.run)
-    assert not any(j.work.list() or j.work.list("sums/") for j in jobs(other.run)), "what is assembled is removed"
+    assert digests(other) == digests(one)
+    assert not any(j.work.list() or j.work.list("sums/") for j in jobs(other)), "what is assembled is removed"
 
 
 def test_the_numbers_are_those_of_the_images(here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,13 +198,13 @@ def test_the_numbers_are_those_of_the_images(here: None, tmp_path: Path, monkeyp
         assert np.allclose(row[MEAN, 3:19], tiles.mean((0, 2, 4, 5)).flatten(), rtol=1e-5)
         assert np.allclose(row[VAR, 3:19], tiles.var((0, 2, 4, 5)).flatten(), rtol=1e-5)
     assert np.allclose(found.whole[VAR, :3], pictures.var((0, 1, 2)), rtol=1e-5)
-    held = store(run.run).local(jobs(run.run)[0].record()["file"])
+    held = jobs(run)[0].store.local(jobs(run)[0].record()["file"])
     assert held is not None
     counts = safetensors.torch.load_file(held)["counts"]
     assert counts.tolist() == (2 * train.counts(4)).tolist(), "two passes"
     with safetensors.safe_open(held, "pt") as file:
         facts = {key: json.loads(value) for key, value in file.metadata().items()}
-    record = jobs(run.run)[0].record()
+    record = jobs(run)[0].record()
     assert facts == {key: record[key] for key in ("segments", "tile", "images")}
     assert facts["images"] == 2 * len(train) and facts["segments"] == [
         list(astuple(s)) for s in of(run, "resnet").segments
@@ -227,12 +236,65 @@ def test_a_run_with_the_same_store_finds_them_and_one_of_another_seed_does_not(
     assert len(begun) == 2 * len(first) and len(list(Path(shared).iterdir())) == 8
 
 
+class Recoloured(Source):
+    """The same names and labels, and one pixel of every image is another."""
+
+    def raw(self, split: Split, i: int) -> bytes:
+        pixels = decode(super().raw(split, i), "a digit")
+        pixels[0, 0] = 255 - pixels[0, 0]
+        return encode(pixels, "png")
+
+
+def test_data_sets_of_the_same_names_do_not_share(here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, begun = str(tmp_path / "store"), directly(monkeypatch)
+    first, second = (made(tmp_path / name, store=shared) for name in ("first", "second"))
+    second.source = Recoloured(**vars(second.source))
+    assert second.source.fingerprint() == first.source.fingerprint()
+    collected(first)
+    units_of_one = len(begun)
+    collected(second)
+    assert len(begun) == 2 * units_of_one
+    assert not torch.equal(of(first, "conv").whole, of(second, "conv").whole)
+
+
+def test_who_comes_second_takes_what_is_there_and_keeps_it(
+    here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another device rounds otherwise, so what is there is not written again, and what was found is written down."""
+    shared = str(tmp_path / "store")
+    first, second = (made(tmp_path / name, {"data": {"name": name}}, store=shared) for name in ("first", "second"))
+    directly(monkeypatch)
+    put = assembling._put
+
+    def overtaken(*arguments: Any) -> Any:
+        """While the second writes its file, the first is done."""
+        monkeypatch.setattr(assembling, "_put", put)
+        collected(first)
+        return put(*arguments)
+
+    monkeypatch.setattr(assembling, "_put", overtaken)
+    collected(second)
+    assert {pin["data"] for pin in pins(second).values()} == {"first"} and pins(second) == pins(first)
+    assert [j.record()["data"] for j in jobs(second)] == ["first", "first"]
+    before, address = of(second, "conv").whole.clone(), jobs(second)[1]
+    changed = {**address.record(), "sha256": "0" * 64, "file": "another.safetensors"}
+    address.store.write_json(f"{address.name}.json", changed)
+    assert torch.equal(of(second, "conv").whole, before), "whatever becomes of the store's record"
+    collected(second)
+    assert pins(second) == pins(first)
+    path = address.store.local(pins(second)["conv"]["file"])
+    assert path is not None
+    path.unlink()
+    with pytest.raises(DataError, match="statistics of teacher 'conv' that this run began with are lost"):
+        collected(second)
+
+
 def test_a_store_that_is_no_disk(one: Small, here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = made(tmp_path / "run", store=f"memory://{uuid.uuid4().hex}/statistics")
     directly(monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     collected(run)
-    assert digests(run.run) == digests(one.run)
+    assert digests(run) == digests(one)
     assert torch.equal(of(run, "conv").whole, of(one, "conv").whole)
 
 
@@ -248,7 +310,7 @@ def test_half_precision_takes_half_and_gives_way_where_its_range_ends(
     assert torch.equal(of(half, "resnet").whole, of(one, "resnet").whole), "of all data always float32"
     large = made(tmp_path / "large", scale=1e5, precision="fp16")
     collected(large)
-    assert [j.record()["precision"] for j in jobs(large.run)] == ["fp16", "fp32"]
+    assert [j.record()["precision"] for j in jobs(large)] == ["fp16", "fp32"]
     kept = of(large, "conv").classes
     assert kept is not None and kept.dtype == torch.float32 and kept.isfinite().all() and kept.max() > 65_504
 
@@ -261,8 +323,9 @@ def test_damage_is_told_by_name(here: None, tmp_path: Path, monkeypatch: pytest.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage._Pass, "_assemble", lambda self, left: None)
         patch.setattr(stage, "described", lambda run: "")
+        patch.setattr(stage, "pin", lambda job: None)
         collected(run)
-    work = jobs(run.run)[1].work
+    work = jobs(run)[1].work
     name = work.list("sums/")[1]
     whole = work.read(name)
     work.write(name, whole[:-1] + b"x")
@@ -270,8 +333,8 @@ def test_damage_is_told_by_name(here: None, tmp_path: Path, monkeypatch: pytest.
         collected(run)
     work.write(name, whole)
     collected(run)
-    record = jobs(run.run)[1].record()
-    path = store(run.run).local(record["file"])
+    record = jobs(run)[1].record()
+    path = jobs(run)[1].store.local(record["file"])
     assert path is not None
     path.write_bytes(path.read_bytes()[:-4] + b"abcd")
     with pytest.raises(DataError, match=record["file"]):
@@ -316,12 +379,63 @@ def test_blocks_are_made_with_them(one: Small) -> None:
         assert history["bn_statistics"][1] == 0 < history["conv_statistics"][1], "the second has no BatchNorm"
 
 
-def test_what_cannot_be_collected_is_refused(tmp_path: Path) -> None:
-    mixed = made(tmp_path / "mixed", views={"mix": {"use": "cutmix"}}).run.config
-    with pytest.raises(ConfigError, match="a mixture of two images is of no class"):
-        needed(mixed)
-    with pytest.raises(ConfigError, match="Give an absolute path or a URL"):
-        needed(made(tmp_path / "relative", store="here").run.config)
+def test_what_cannot_be_collected_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    for views, said in (
+        ({"mix": {"use": "cutmix"}}, "statistics.views: mix is cutmix, but a mixture of two images is of no class"),
+        ({"shuffle": 2}, "statistics.views: shuffle and randaugment are not done"),
+        ({"randaugment": {"ops": 1}}, "statistics.views: shuffle and randaugment are not done"),
+    ):
+        with pytest.raises(ConfigError, match=said) as error:
+            made(tmp_path / "run", views=views, store="here")
+        assert "2 mistakes" in str(error.value)
+        assert "statistics.store: workers have other working directories" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_smaller_batch_is_the_same_run_and_other_numbers_are_not(tmp_path: Path) -> None:
+    run = made(tmp_path / "run").run.config
+
+    def differs(text: str) -> bool:
+        return identity(override(run, [f"squeeze.statistics.{text}"])) != identity(run)
+
+    assert not differs("batch=16") and not differs("store=/elsewhere")
+    assert differs("precision=fp16") and differs("passes=2") and differs("views.flip=0.25")
+
+
+def with_batch(run: Small, batch: int) -> Small:
+    """The same run, joined with another batch."""
+    return Small(open_run(override(run.run.config, [f"squeeze.statistics.batch={batch}"])), run.source, [])
+
+
+def test_a_batch_that_was_too_large_is_lowered_in_a_run_that_has_begun(
+    one: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made(tmp_path / "run", {"engine": {"max_attempts": 1}})
+    with pytest.MonkeyPatch.context() as patch:
+        directly(patch, dies_after=3)
+        with pytest.raises(ClusterError):
+            collected(run)
+    begun = directly(monkeypatch)
+    lower = with_batch(run, 7)
+    said = collected(lower)
+    for name in ("resnet", "conv"):
+        found, whole = of(lower, name), of(one, name)
+        assert found.classes is not None and whole.classes is not None
+        assert torch.allclose(found.classes, whole.classes, rtol=1e-4, atol=1e-6)
+    kept, units_of_all = pins(lower), len(begun)
+    again = with_batch(run, 9)
+    assert collected(again) == said and pins(again) == kept and len(begun) == units_of_all, "what is found is kept"
+
+
+def test_what_is_seen_of_an_image_hangs_on_no_unit(one: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "IMAGES", 97)
+    directly(monkeypatch)
+    other = made(tmp_path / "run")
+    collected(other)
+    for name in ("resnet", "conv"):
+        found, expected = of(other, name).classes, of(one, name).classes
+        assert found is not None and expected is not None
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("counts", [[1], [3, 5000, 1, 1], [1] * 200, [140] * 7])
@@ -337,7 +451,7 @@ def test_units_hold_every_image_once_in_class_order(counts: list[int], monkeypat
 
 def test_assembling_holds_units_and_not_all_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, width, count = made(tmp_path / "run"), 8_000, 100
-    one = jobs(run.run)[0]
+    one = jobs(run)[0]
     one.__dict__["layout"] = Layout((0,), (Segment("stem", width, 0),), 0)
     found = []
     for number in range(count):  # each shares a class with the next
@@ -366,5 +480,5 @@ def test_assembling_holds_units_and_not_all_classes(tmp_path: Path, monkeypatch:
     size = one.record()["bytes"]
     assert size > 3 * width * 4 * len(classes), "77 MB, and 173 of sums"
     assert peak - before < size / 2, f"{(peak - before) / 1e6:.1f} MB were held for a file of {size / 1e6:.1f}"
-    held = safetensors.torch.load(store(run.run).read(one.record()["file"]))
+    held = safetensors.torch.load(one.store.read(one.record()["file"]))
     assert held["classes"][9, MEAN].eq(1).all() and held["classes"][8, MEAN].eq(0.5).all()

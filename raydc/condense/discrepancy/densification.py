@@ -7,7 +7,8 @@ the brightness or size of pictures; ``raw`` is active only while the largest eig
 Source: G-VBSM, arXiv 2311.17950 (data densification); specification sections 1.2 and 3.1 item 11. The eigenvalues are
 those of a symmetric matrix, taken in double precision: they reach 10^4, and their differences count.
 Defaults: weight 1, temperature 4, size 32, scale raw (all data sets).
-Not for: blocks with one image a class, where it is 0.
+Not for: blocks with one image a class, where it is 0. On a GPU the decomposition waits for the device once a step for
+each size of class.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """Where the first pixels come from.
 
-An initializer is a file with ``image``, the first pixels of one image as a pure function of (config, run key, class,
-index in the class, IPC, size), the real images, and the picks of the class. One that must look at all real images of a
-class before the first picture is begun has ``choose`` as well, which makes the picks. To add one: a config record in
-``config/axes/initialize.py``, a file here, a line in the table.
+An initializer is a file with ``image``, the first pixels of one picture as a pure function of its config, its place
+(run key, class, index in the class, IPC, size, space) and what there is of the real data. One that must look at all
+real images of a class before the first picture is begun has ``choose`` as well, which makes the picks. To add one: a
+config record in ``config/axes/initialize.py``, a file here, a line in the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,26 +16,15 @@ from raydc.condense.guide import Guide
 from raydc.condense.initialize import confidence, mosaic, noise, real
 from raydc.condense.initialize.gallery import Gallery
 from raydc.condense.initialize.pick import Pick
-from raydc.condense.space import Space
+from raydc.condense.initialize.place import Material, Place
 from raydc.keys import Key
 
 
 class Initializer(Protocol):
     """What every initializer can do."""
 
-    def image(
-        self,
-        config: Any,
-        key: Key,
-        label: int,
-        index: int,
-        ipc: int,
-        size: int,
-        space: Space,
-        gallery: Gallery | None,
-        picks: Sequence[Pick] | None,
-    ) -> torch.Tensor:
-        """The first pixels of image ``index`` of a class, float32 ``[3, size, size]`` in the space, on the CPU."""
+    def image(self, config: Any, place: Place, real: Material) -> torch.Tensor:
+        """The first pixels of one picture, float32 ``[3, size, size]`` in the space of its place, on the CPU."""
 
 
 class Scored(Initializer, Protocol):
@@ -58,4 +46,6 @@ def least_images(config: Any, ipc: int) -> int:
     return int(config.least(ipc))
 
 
-__all__ = ["INITIALIZERS", "SCORED", "Gallery", "Initializer", "Pick", "Scored", "least_images"]
+__all__ = [
+    "INITIALIZERS", "SCORED", "Gallery", "Initializer", "Material", "Pick", "Place", "Scored", "least_images",
+]  # fmt: skip

@@ -14,15 +14,15 @@ Not for: data sets whose pictures must not be recognisable in the product.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from raydc.condense.guide import Guide
 from raydc.condense.initialize.gallery import Gallery
 from raydc.condense.initialize.pick import Pick
+from raydc.condense.initialize.place import Material, Place
 from raydc.condense.initialize.score import BATCH, log_probabilities
-from raydc.condense.space import Space
 from raydc.config.axes.initialize import Confidence
 from raydc.keys import Key
 
@@ -39,8 +39,8 @@ def choose(config: Confidence, key: Key, label: int, ipc: int, size: int, galler
             f"initialize: confidence takes {ipc} images of class {label}, which has {count}. Lower synthesize.ipc"
         )
     found: list[float] = []
-    for first in range(0, count, BATCH):
-        batch = gallery.images(label, range(first, min(first + BATCH, count)))
+    parts = (range(first, min(first + BATCH, count)) for first in range(0, count, BATCH))
+    for batch in gallery.ahead(partial(gallery.images, label, part) for part in parts):
         found += log_probabilities(guide, batch.float() / 255.0, label, size)
     ranked = sorted(range(count), key=found.__getitem__)
     taken = [ranked[rank] for rank in _ranks(config.order, count)[:ipc]]
@@ -58,23 +58,11 @@ def _ranks(order: str, count: int) -> list[int]:
     return [rank for rank in outward if 0 <= rank < count]
 
 
-def image(
-    config: Confidence,
-    key: Key,
-    label: int,
-    index: int,
-    ipc: int,
-    size: int,
-    space: Space,
-    gallery: Gallery | None,
-    picks: Sequence[Pick] | None,
-) -> torch.Tensor:
+def image(config: Confidence, place: Place, real: Material) -> torch.Tensor:
     """The ``index``-th image that was taken, float32 ``[3, size, size]`` in the space.
 
     Raises:
         ValueError: no real data, or not the picks of that many images.
     """
-    if gallery is None or picks is None or len(picks) != config.least(ipc):
-        found = "no real images" if gallery is None else f"{len(picks or ())} picks"
-        raise ValueError(f"initialize: confidence needs {config.least(ipc)} picks of class {label}; there are {found}")
-    return space.normalize(gallery.image(label, picks[index].image).float() / 255.0).cpu()
+    gallery, picks = real.picked(config.use, place.label, config.least(place.ipc))
+    return place.space.normalize(gallery.image(place.label, picks[place.index].image).float() / 255.0).cpu()

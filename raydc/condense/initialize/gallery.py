@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 class Gallery(Protocol):
@@ -22,3 +24,9 @@ class Gallery(Protocol):
 
     def originals(self, label: int, indices: Sequence[int]) -> list[torch.Tensor]:
         """Several of them as they are stored, each uint8 ``[3, H, W]`` in its own size."""
+
+    def ahead(self, jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
+        """The results of jobs that read images, in order, some begun before they are asked for.
+
+        While a teacher looks at some pictures, the next are read and cut.
+        """

@@ -16,7 +16,7 @@ Not for: data sets whose pictures must not be recognisable in the product.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from raydc.condense.guide import Guide
 from raydc.condense.initialize.gallery import Gallery
 from raydc.condense.initialize.pick import Pick, resized
+from raydc.condense.initialize.place import Material, Place
 from raydc.condense.initialize.score import BATCH, log_probabilities
-from raydc.condense.space import Space
 from raydc.config.axes.initialize import Mosaic
 from raydc.keys import Key
 from raydc.labels.views import resized_crop_boxes
@@ -52,16 +52,20 @@ def choose(config: Mosaic, key: Key, label: int, ipc: int, size: int, gallery: G
     candidates = key.child("candidates").permutation(count)[:available].tolist()
     best: list[Pick] = []
     step = max(1, BATCH // config.crops)
-    for first in range(0, available, step):
-        best += _best_crops(config, key, label, candidates[first : first + step], (side, size), gallery, guide)
+    parts = [candidates[first : first + step] for first in range(0, available, step)]
+    cut = gallery.ahead(partial(_crops, config, key, label, part, side, gallery) for part in parts)
+    for part, (boxes, crops) in zip(parts, cut, strict=True):
+        best += _best(config.crops, part, boxes, log_probabilities(guide, crops, label, size))
     return sorted(best, key=lambda pick: pick.score)[:needed]
 
 
-def _best_crops(
-    config: Mosaic, key: Key, label: int, indices: list[int], sides: tuple[int, int], gallery: Gallery, guide: Guide
-) -> list[Pick]:
-    """The best crop of each of these images. A crop depends on its image alone, not on which others are looked at."""
-    side, size = sides
+def _crops(
+    config: Mosaic, key: Key, label: int, indices: list[int], side: int, gallery: Gallery
+) -> tuple[list[list[int]], torch.Tensor]:
+    """The crops of these images, one image after another; of each its box and its pixels.
+
+    A crop depends on its image alone, not on which others are looked at.
+    """
     boxes, crops = [], []
     for index, pixels in zip(indices, gallery.originals(label, indices), strict=True):
         height, width = pixels.shape[1:]
@@ -70,40 +74,32 @@ def _best_crops(
         )
         boxes += drawn.tolist()
         crops += [resized(pixels, box, side) for box in drawn.tolist()]
-    losses = [-score for score in log_probabilities(guide, torch.stack(crops), label, size)]
+    return boxes, torch.stack(crops)
+
+
+def _best(crops: int, indices: list[int], boxes: list[list[int]], scores: list[float]) -> list[Pick]:
+    """The best of the ``crops`` crops of each of these images."""
     best = []
     for place, index in enumerate(indices):
-        tried = range(place * config.crops, (place + 1) * config.crops)
-        won = min(tried, key=losses.__getitem__)
+        won = max(range(place * crops, (place + 1) * crops), key=scores.__getitem__)
         top, left, height, width = boxes[won]
-        best.append(Pick(index, top, left, height, width, losses[won]))
+        best.append(Pick(index, top, left, height, width, -scores[won]))
     return best
 
 
-def image(
-    config: Mosaic,
-    key: Key,
-    label: int,
-    index: int,
-    ipc: int,
-    size: int,
-    space: Space,
-    gallery: Gallery | None,
-    picks: Sequence[Pick] | None,
-) -> torch.Tensor:
-    """Put the grid of image ``index`` together, float32 ``[3, size, size]`` in the space.
+def image(config: Mosaic, place: Place, real: Material) -> torch.Tensor:
+    """Put the grid of one picture together, float32 ``[3, size, size]`` in the space.
 
     Raises:
         ValueError: no real data, or not the picks of that many images.
     """
-    if gallery is None or picks is None or len(picks) != config.least(ipc):
-        found = "no real images" if gallery is None else f"{len(picks or ())} picks"
-        raise ValueError(f"initialize: mosaic needs {config.least(ipc)} picks of class {label}; there are {found}")
-    factor, (side, larger) = config.factor, divmod(size, config.factor)
+    gallery, picks = real.picked(config.use, place.label, config.least(place.ipc))
+    size, factor = place.size, config.factor
+    side, larger = divmod(size, factor)
     lengths = [side + (n < larger) for n in range(factor)]
     begins = [n * side + min(n, larger) for n in range(factor)]
-    chosen = [picks[cell * ipc + index] for cell in range(factor**2)]
-    originals = gallery.originals(label, [pick.image for pick in chosen])
+    chosen = [picks[cell * place.ipc + place.index] for cell in range(factor**2)]
+    originals = gallery.originals(place.label, [pick.image for pick in chosen])
     picture = torch.empty(3, size, size)
     for cell, (pick, pixels) in enumerate(zip(chosen, originals, strict=True)):
         row, column = divmod(cell, factor)
@@ -111,4 +107,4 @@ def image(
         crop = resized(pixels, (pick.top, pick.left, pick.height, pick.width), side)
         fitted = F.interpolate(crop[None], size=(height, width), mode="nearest")[0]
         picture[:, top : top + height, left : left + width] = fitted
-    return space.normalize(picture).cpu()
+    return place.space.normalize(picture).cpu()

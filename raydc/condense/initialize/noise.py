@@ -8,27 +8,12 @@ Not for: students trained on hard labels: pictures grown from noise lose there t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from raydc.condense.initialize.gallery import Gallery
-from raydc.condense.initialize.pick import Pick
-from raydc.condense.space import Space
+from raydc.condense.initialize.place import Material, Place
 from raydc.config.axes.initialize import Noise
-from raydc.keys import Key
 
 
-def image(
-    config: Noise,
-    key: Key,
-    label: int,
-    index: int,
-    ipc: int,
-    size: int,
-    space: Space,
-    gallery: Gallery | None,
-    picks: Sequence[Pick] | None,
-) -> torch.Tensor:
-    """Draw ``[3, size, size]`` for image ``index`` of class ``label``; independent of block and worker."""
-    return torch.from_numpy(key.child("noise", label, index).normal(3, size, size))
+def image(config: Noise, place: Place, real: Material) -> torch.Tensor:
+    """Draw ``[3, size, size]`` for one picture; independent of block and worker."""
+    return torch.from_numpy(place.key.child("noise", place.label, place.index).normal(3, place.size, place.size))

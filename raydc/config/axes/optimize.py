@@ -25,6 +25,8 @@ class Sgd(Strict):
     lr: float = Field(gt=0)
     momentum: Decay = 0.9
     weight_decay: Weight = 0.0
+    decay: Literal["all", "matrices"] = "all"
+    """Which tensors decay: all, or those of two or more dimensions."""
 
 
 class AdamW(Strict):

@@ -31,6 +31,8 @@ class RandAugment(Strict):
 
     ops: int = Field(2, ge=1, le=2)
     magnitude: int = Field(9, ge=0, le=30)
+    p: Probability = 1.0
+    """With which each of them is applied at all."""
 
 
 class Views(Strict):

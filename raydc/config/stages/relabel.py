@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -48,3 +48,13 @@ class RelabelConfig(Strict):
     views: Positive = 300
     view: Views = Views()
     codec: Literal["fp16", "int8"] = "fp16"
+
+    def effective(self) -> dict[str, Any]:
+        """The settings that labels depend on: neither a name, nor what a live label or a lonely one has no use for."""
+        tree = self.model_dump(mode="json", exclude={"name", "teachers"})
+        if self.mode == "live":
+            tree = {k: v for k, v in tree.items() if k not in ("views", "codec")}
+        ensemble = self.teachers.model_dump(mode="json", exclude={"names"})
+        if self.teachers.norm == "running" and self.teachers.combine != "norm_mean":
+            del ensemble["batch"]
+        return {**tree, "teachers": ensemble}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from raydc.config.axes.optimize import Training
 from raydc.config.axes.views import Views
@@ -51,17 +51,35 @@ class StatisticsConfig(Strict):
     """How the statistics of the real data are collected; which of them, the terms of the objective say."""
 
     views: Views = Views()
-    """What the network sees of each image."""
+    """What the network sees of each image: a resized crop of the image as it is stored. ``min_scale: 1``: no such crop,
+    the image comes as the data set's resize rule brings it."""
     pad: int = Field(0, ge=0)
-    """Zero-padding in pixels before a random crop of the original size; 0 for none."""
+    """Zero-padding in pixels, after that, before a random window of the old size; 0 for none."""
     passes: Positive = 1
     """How often all images are looked at."""
     precision: Literal["fp32", "fp16"] = "fp32"
     """In which moments are stored; they are summed in fp64."""
     batch: Positive = 128
-    """Images a forward pass; part of the arithmetic."""
+    """Images a forward pass. A run that has begun may lower it: the sums are the same but for the rounding of the
+    network's own arithmetic, and what a run has found once it keeps."""
     store: str | None = None
     """URL of a folder that several runs share, where statistics are found by what they depend on; absent: the run's."""
+
+    @field_validator("views")
+    @classmethod
+    def _of_one_image(cls, views: Views) -> Views:
+        if views.mix is not None:
+            raise ValueError(f"mix is {views.mix.use}, but a mixture of two images is of no class. Leave it out")
+        if views.shuffle > 1 or views.randaugment is not None:
+            raise ValueError("shuffle and randaugment are not done where statistics are collected. Leave them out")
+        return views
+
+    @field_validator("store")
+    @classmethod
+    def _absolute(cls, store: str | None) -> str | None:
+        if store is not None and not (store.startswith(("/", "~")) or "://" in store):
+            raise ValueError("workers have other working directories than this one. Give an absolute path or a URL")
+        return store
 
 
 class SqueezeConfig(Strict):

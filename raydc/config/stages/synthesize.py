@@ -106,6 +106,12 @@ class SynthesizeConfig(Strict):
                 f"initialize.candidates is {start.candidates}, but IPC {self.ipc} x factor {start.factor}^2 crops of "
                 "different images are needed; raise candidates"
             )
+        if self.blocks.group == "across_classes":
+            where = "needs blocks with several images of a class; choose another blocks.group"
+            if any(t.use == "densification" and t.weight for t in self.objective):
+                raise ValueError(f"objective densification {where}")
+            if self.rounds > 1:
+                raise ValueError(f"rounds > 1 {where}")
         tiled = any(t.use == "conv_statistics" and t.weight and "tile" in t.by for t in self.objective)
         if tiled and self.stages and len(set(self.stages.sizes)) > 1:
             raise ValueError(

@@ -28,7 +28,7 @@ from raydc.config.axes.initialize import Real
 from raydc.engine.calibration import miniature
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, stored, teachers
-from raydc.engine.evaluate import jobs
+from raydc.engine.evaluate import jobs, normalize_of
 from raydc.engine.relabel import TEMPERATURES, settings
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, pool, recipe
@@ -197,7 +197,7 @@ class Probe:
         def view() -> None:
             key = run.key.child("calibrate", "view", len(made))
             records = draw(key, count, size, size, size, settings(run).view)
-            answered[:] = [answers(labelling, pixels, records, size)]
+            answered[:] = [answers(labelling, pixels, records, size, key)]
             made.append((len(made), records, codec.encode(answered[0])))
             hashlib.sha256(label_shard(made[-1:])[0])
 
@@ -223,7 +223,7 @@ class Probe:
             job, data, Images(self.source, self.seen), judged, self.run.key,
             classes=len(self.classes), image_size=config.data.image_size,
             reference=min(self.total, steps * judged.batch), views=config.relabel.view if config.relabel else None,
-            normalize=config.squeeze.teachers[0].normalize, device=self.device,
+            normalize=normalize_of(config), device=self.device,
             labeller=teachers(self.run, self.device).logits if fresh and job.labels == "soft" else None, fresh=fresh,
         )  # fmt: skip
         loop = self._trained(training, steps, began, seconds)

@@ -1,6 +1,6 @@
 """Statistics of the real data under the teachers: a Ray Data pass, one file a teacher, and its readers."""
 
-from raydc.engine.statistics.job import described, statistics_of
+from raydc.engine.statistics.pins import described, statistics_of
 from raydc.engine.statistics.stage import collect
 from raydc.plan.statistics import needed
 

@@ -25,7 +25,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from raydc.engine.statistics.job import SUMS, Job, store
+from raydc.engine.statistics.job import SUMS, Job
 from raydc.engine.statistics.units import Unit
 from raydc.errors import DataError, StorageError
 from raydc.sources.places import in_threads
@@ -48,6 +48,9 @@ class _TooLarge(Exception):
 def assemble(job: Job, units: list[Unit], classes: list[str]) -> None:
     """Commit the statistics of a teacher, of whose units every one has its receipt, unless the store has them.
 
+    What the store has is never written again. Whoever comes second, another run or a copy of this task, may leave a
+    file that no record names: it cannot know whether a third one is about to name it.
+
     Raises:
         DataError: sums that are not what their receipt says, or a class without images.
     """
@@ -55,7 +58,7 @@ def assemble(job: Job, units: list[Unit], classes: list[str]) -> None:
         return
     pin(job.run.config.engine.threads)
     receipts = read_receipts(job, units)
-    folder, counts = store(job.run), _counts(receipts, job, classes)
+    folder, counts = job.store, _counts(receipts, job, classes)
     with _scratch(folder) as scratch:
         path, precision = scratch / "statistics", job.run.config.squeeze.statistics.precision
         try:
@@ -65,14 +68,16 @@ def assemble(job: Job, units: list[Unit], classes: list[str]) -> None:
             _write(path, job, receipts, counts, precision)
         sha256 = Folder(scratch).digest(path.name).sha256
         # With its digest: another run may commit the same statistics, made on another kind of device.
-        file = _put(folder, path, f"{job.name}-{sha256[:12]}.safetensors", sha256)
-    folder.write_json(f"{job.name}.json", _record(job, file, counts, len(classes), precision))
+        if not job.finished:
+            file = _put(folder, path, f"{job.name}-{sha256[:12]}.safetensors", sha256)
+            if not job.finished:  # the file may have been long on its way
+                folder.write_json(f"{job.name}.json", _record(job, file, counts, len(classes), precision))
     _forget(job, receipts)
 
 
 def commit_nothing(job: Job, classes: list[str]) -> None:
     """Record that a teacher has no layer which the objective looks at."""
-    store(job.run).write_json(f"{job.name}.json", _record(job, None, torch.zeros(0), len(classes), "fp32"))
+    job.store.write_json(f"{job.name}.json", _record(job, None, torch.zeros(0), len(classes), "fp32"))
 
 
 def read_receipts(job: Job, units: list[Unit]) -> list[list[dict[str, Any]]]:

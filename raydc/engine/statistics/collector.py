@@ -1,7 +1,4 @@
-"""The actor of the statistics pass: a unit's images are decoded once, shown to every teacher, and their sums committed.
-
-The views of a unit are drawn from (run, teacher, pass, unit) alone, so its sums hang on no worker and no resume.
-"""
+"""The actor of the statistics pass: a unit's images are read once, shown to every teacher, and their sums committed."""
 
 from __future__ import annotations
 
@@ -16,23 +13,20 @@ import ray
 import safetensors.torch
 import torch
 
-from raydc.condense.views import render
 from raydc.engine.context import working_on
 from raydc.engine.device import device
+from raydc.engine.gallery import AHEAD
 from raydc.engine.pipeline import Batch, told
 from raydc.engine.run import Run
 from raydc.engine.statistics.job import SUMS, Job
+from raydc.engine.statistics.looks import Looks
 from raydc.engine.statistics.units import Unit, rows_of
 from raydc.engine.weights import teacher
 from raydc.errors import DataError
-from raydc.labels.views import draw
 from raydc.sources.base import Source
-from raydc.teachers.feed import ahead, shifted
+from raydc.teachers.feed import ahead
 from raydc.teachers.statistics import Sums, moments_of_images
 from raydc.teachers.teacher import Teacher
-
-AHEAD = 2
-"""Batches that are decoded while the teachers look at one."""
 
 
 class Collector:
@@ -65,20 +59,20 @@ class Collector:
 
     def collect(self, unit: Unit, turn: int) -> None:
         """Commit the sums of a unit in one pass, for every teacher that has none of it yet."""
-        began, name = time.time(), unit.name(turn)
+        began, name, config = time.time(), unit.name(turn), self.run.config.squeeze.statistics
         todo = [job for job in self.jobs if not job.work.exists(f"{name}.json")]
         rows = rows_of(self.source.train, self.ends, unit.first, unit.last)
         labels = torch.from_numpy(self.source.train.label[rows].astype(np.int64))
-        looks = [Look(job, self._teacher(job), unit, turn, labels, self.device) for job in todo]
-        size = self.run.config.squeeze.statistics.batch
-        batches = [slice(first, first + size) for first in range(0, len(rows), size)] if todo else []
-        decoded = ahead((partial(self.source.images, self.source.train, rows[b]) for b in batches), AHEAD)
-        for batch, images in zip(batches, decoded, strict=True):
-            pixels = torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous().to(self.device)
-            for look in looks:
-                look(pixels, batch)
-        for look in looks:
-            look.commit(name, began)
+        counting = [Counting(job, self._teacher(job), labels, self.device) for job in todo]
+        batches = [slice(first, first + config.batch) for first in range(0, len(rows), config.batch)] if todo else []
+        looks = Looks(self.source, self.run.key.child("statistics"), config)
+        shown = ahead((partial(looks.images, turn, rows[batch]) for batch in batches), AHEAD)
+        for batch, images in zip(batches, shown, strict=True):
+            x01 = images.to(self.device)
+            for one in counting:
+                one.add(x01, batch)
+        for one in counting:
+            one.commit(name, began)
 
     def _teacher(self, job: Job) -> Teacher:
         name = job.teacher.name
@@ -87,25 +81,18 @@ class Collector:
         return self.teachers[name]
 
 
-class Look:
-    """One teacher's look at the images of a unit."""
+class Counting:
+    """The sums of a unit under one teacher."""
 
-    def __init__(
-        self, job: Job, teacher: Teacher, unit: Unit, turn: int, labels: torch.Tensor, device: torch.device
-    ) -> None:
-        config, side, count = job.run.config.squeeze.statistics, job.teacher.image_size, unit.last - unit.first
-        key = job.key.child(turn, unit.number)
-        self.job, self.teacher, self.side, self.pad = job, teacher, side, config.pad
-        self.records = draw(key.child("views"), count, side, side, side, config.views)
-        self.shifts = key.child("pad").integers(0, 2 * config.pad + 1, count, 2)
+    def __init__(self, job: Job, teacher: Teacher, labels: torch.Tensor, device: torch.device) -> None:
+        self.job, self.teacher = job, teacher
         self.labels = labels if job.needed.classes else torch.zeros_like(labels)
         self.sums = Sums.zeros(self.labels.unique().tolist(), job.layout.width, job.needed.rows, device)
 
     @torch.inference_mode()
-    def __call__(self, images: torch.Tensor, rows: slice) -> None:
-        """Add some images of the unit, u8 ``[B, 3, S, S]``."""
-        padded = shifted(images, self.shifts[rows], self.pad) if self.pad else images
-        x = self.teacher.normalize(render(padded, self.records[rows], self.side))
+    def add(self, x01: torch.Tensor, rows: slice) -> None:
+        """Add looks at some images of the unit, float32 ``[B, 3, S, S]`` in [0, 1]."""
+        x = self.teacher.normalize(x01)
         self.sums.add(*moments_of_images(self.teacher.module, self.job.layout, x), self.labels[rows])
 
     def commit(self, name: str, began: float) -> None:

@@ -16,7 +16,8 @@ from raydc.engine.receipts import done, watched
 from raydc.engine.run import DATA, Run, same_data
 from raydc.engine.statistics.assemble import assemble, commit_nothing
 from raydc.engine.statistics.collector import Collector
-from raydc.engine.statistics.job import Job, described, job
+from raydc.engine.statistics.job import Job, jobs
+from raydc.engine.statistics.pins import described, pin, there
 from raydc.engine.statistics.units import Unit, cut
 from raydc.plan.statistics import needed
 from raydc.report.units import bytes_text
@@ -26,7 +27,7 @@ Emit = Callable[..., None]
 
 
 def collect(run: Run, source: list[Any], classes: list[str], emit: Emit) -> list[str]:
-    """Collect the statistics that the objective needs and the store lacks; the teachers must be there.
+    """Collect the statistics that the objective needs and neither run nor store has; the teachers must be there.
 
     Args:
         run: the run.
@@ -38,17 +39,26 @@ def collect(run: Run, source: list[Any], classes: list[str], emit: Emit) -> list
         One line about them, or nothing.
 
     Raises:
-        DataError: an image, weights or sums that are damaged.
+        DataError: an image, weights or sums that are damaged, or other statistics than the run began with.
         ClusterError, StorageError: ``engine.max_attempts`` failures in a row without a unit done between them.
     """
     wanted = needed(run.config)
     if wanted is None:
         return []
-    found: Source = ray.get(source[0])
-    if not run.folder.exists(DATA):
-        same_data(run, found)
-    jobs = [job(run, wanted, name) for name in wanted.teachers]
-    left = [j for j in jobs if not j.finished]
+    missing = [name for name in wanted.teachers if not there(run, wanted, name)]
+    if missing:
+        found: Source = ray.get(source[0])
+        if not run.folder.exists(DATA):
+            same_data(run, found)
+        asked = jobs(run, wanted, missing, found)
+        _collect(run, asked, found, source, classes, emit)
+        for one in asked:
+            pin(one)
+    return [described(run)]
+
+
+def _collect(run: Run, asked: list[Job], found: Source, source: list[Any], classes: list[str], emit: Emit) -> None:
+    left = [j for j in asked if not j.finished]
     for j in left:
         if not j.layout.width:
             commit_nothing(j, classes)
@@ -56,7 +66,6 @@ def collect(run: Run, source: list[Any], classes: list[str], emit: Emit) -> list
     if left:
         passing = _Pass(run, left, cut(found.train.counts(len(classes))), source, classes, emit)
         persist(passing.do, passing.finished, run.config.engine.max_attempts, emit, "statistics")
-    return [described(run)]
 
 
 class _Pass:
