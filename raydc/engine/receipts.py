@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import ray
 
 from raydc.engine.background import repeating
 from raydc.store.folder import Folder
@@ -19,6 +23,17 @@ def done(folder: Folder) -> set[str]:
 def present(folder: Folder, names: Iterable[str]) -> set[str]:
     """Which of these units have a receipt, whatever a listing says: for decisions that cannot be taken back."""
     return {name.removesuffix(".json") for name in folder.present(f"{name}.json" for name in names)}
+
+
+def stamp(began: float) -> dict[str, Any]:
+    """What every receipt says of its making: when it began, how long it took, and which actor on which node it was."""
+    here = ray.get_runtime_context()
+    return {
+        "began": began,
+        "seconds": time.time() - began,
+        "worker": (here.get_actor_id() or "")[:8],
+        "node": here.get_node_id(),
+    }
 
 
 @contextmanager

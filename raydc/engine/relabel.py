@@ -15,7 +15,6 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from raydc.condense.views import SAMPLER
@@ -26,7 +25,7 @@ from raydc.engine.device import device
 from raydc.engine.ensemble import answers, stored, teacher_names, teachers
 from raydc.engine.failures import persist
 from raydc.engine.pipeline import Batch, through, told
-from raydc.engine.receipts import done, present, watched
+from raydc.engine.receipts import done, present, stamp, watched
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record
 from raydc.errors import ConfigError
@@ -132,10 +131,7 @@ class Labeler:
             )
             files.append(file.model_dump())
         meta = {
-            "began": began,
-            "seconds": time.time() - began,
-            "worker": (ray.get_runtime_context().get_actor_id() or "")[:8],
-            "node": ray.get_runtime_context().get_node_id(),
+            **stamp(began),
             "image_steps": len(images) * views,
             "bytes": sum(file["bytes"] for file in files),
         }

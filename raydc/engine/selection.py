@@ -8,14 +8,12 @@ made in any order, on any worker, from the picks of their classes.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
-import ray
 import torch
 
 from raydc.condense.guide import Guide
@@ -23,16 +21,14 @@ from raydc.condense.initialize import SCORED, Pick
 from raydc.condense.space import Space
 from raydc.config import digest
 from raydc.config.stages.synthesize import SynthesizeConfig
-from raydc.engine.capacity import options
 from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.gallery import SourceGallery
-from raydc.engine.pool import Pool
-from raydc.engine.receipts import done
+from raydc.engine.receipts import done, stamp
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record, teacher
-from raydc.errors import ClusterError, DataError, RaydcError
-from raydc.sources.base import Source
+from raydc.engine.worker import Worker, through
+from raydc.errors import DataError
 from raydc.store.faults import clean
 from raydc.store.folder import Folder
 from raydc.teachers.teacher import TeacherRecord
@@ -146,44 +142,17 @@ def select(
     if not todo:
         return
     emit("stage_started", total=len(wanted), done=len(wanted) - len(todo), unit="selection")
-    engine = run.config.engine
-    # Two methods at a time: a notice of preemption gets in while a unit computes.
-    actor, held = ray.remote(Selector), {"max_restarts": 0, "max_concurrency": 2}
-    pool: Pool[Work] = Pool(
-        lambda avoid: actor.options(**held, **options(engine, avoid)).remote(run, config, source),
-        engine.workers,
-        engine.max_attempts,
-        on_done=lambda work, receipt: emit("unit_done", unit=work.id, **receipt),
-        emit=emit,
-        speculate=engine.speculate,
-    )
-    failed = pool.run(todo).failed
-    if failed:
-        name, cause = next(iter(failed.items()))
-        said = str(cause) if isinstance(cause, RaydcError) else f"{name}: {type(cause).__name__}: {cause}"
-        kind = DataError if all(isinstance(c, DataError) for c in failed.values()) else ClusterError
-        raise kind(f"{len(failed)} of {len(todo)} selections failed, the others are done. First: {said}")
+    through(Selector, (run, config, source), todo, run.config.engine, emit, "selection")
 
 
-class Selector:
+class Selector(Worker):
     """The actor. The teacher is loaded with the first unit."""
 
     def __init__(self, run: Run, config: SynthesizeConfig, source: list[Any]) -> None:
-        self.job, self.config, self.source_ref = run, config, source
-        self.source: Source | None = None
+        Worker.__init__(self, run, source)  # Ray copies the class, so that super() does not know it
+        self.config = config
         self.guide: Guide | None = None
-        self.leaving = threading.Event()
         self.far = 0.0
-
-    def hello(self) -> str:
-        """Open the device, fetch the real data's index, and say which node this actor lives on."""
-        device(self.job.config.engine)  # a broken one is the node's failure, not that of its first unit
-        self.source = ray.get(self.source_ref[0]) if self.source_ref else None
-        return ray.get_runtime_context().get_node_id()
-
-    def preempt(self) -> None:
-        """Ask for the unit in flight to be handed back after the class in hand."""
-        self.leaving.set()
 
     def progress(self) -> float:
         """How much of the unit in flight is done, from 0 to 1."""
@@ -210,10 +179,7 @@ class Selector:
         if folder.exists(name):  # blocks may have been made of it, and near ties may rank otherwise on another device
             return dict(folder.read_json(name)["meta"])
         meta = {
-            "began": began,
-            "seconds": time.time() - began,
-            "worker": (ray.get_runtime_context().get_actor_id() or "")[:8],
-            "node": ray.get_runtime_context().get_node_id(),
+            **stamp(began),
             "image_steps": 0,
             "bytes": len(json.dumps(rows)),
         }

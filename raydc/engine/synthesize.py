@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import ray
-
 from raydc.condense.initialize import least_images
 from raydc.config.axes.initialize import Real
 from raydc.engine import selection
-from raydc.engine.capacity import options
-from raydc.engine.pool import Pool
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.engine.synthesizer import Recipe, Synthesizer, Work
-from raydc.errors import ClusterError, DataError, RaydcError
+from raydc.engine.worker import through
+from raydc.errors import DataError
 from raydc.plan.blocks import GROUPS, Block
 from raydc.sources.base import Source
 from raydc.sources.classes import select
@@ -85,27 +82,11 @@ def synthesize(
     for dataset, wanted in blocks.items():
         finished = done(run.blocks(dataset))
         todo += [Work(dataset, b) for b in wanted if b.id not in finished]
-    engine, recipes = run.config.engine, {d: recipe(run, d) for d in blocks}
+    recipes = {d: recipe(run, d) for d in blocks}
     for dataset in {work.dataset: None for work in todo}:
         labels = {label for block in blocks[dataset] for label in block.classes}
         selection.select(run, dataset, recipes[dataset].synthesize, labels, source, emit)
     total = sum(map(len, blocks.values()))
     start(total, total - len(todo), "block")
-    if not todo:
-        return
-    # Two methods at a time: a notice of preemption gets in while a block computes.
-    actor, held = ray.remote(Synthesizer), {"max_restarts": 0, "max_concurrency": 2}
-    crew: Pool[Work] = Pool(
-        lambda avoid: actor.options(**held, **options(engine, avoid)).remote(run, recipes, source),
-        engine.workers,
-        engine.max_attempts,
-        on_done=lambda work, receipt: emit("unit_done", unit=work.id, **receipt),
-        emit=emit,
-        speculate=engine.speculate,
-    )
-    failed = crew.run(todo).failed
-    if failed:
-        name, cause = next(iter(failed.items()))
-        said = str(cause) if isinstance(cause, RaydcError) else f"block {name}: {type(cause).__name__}: {cause}"
-        kind = DataError if all(isinstance(c, DataError) for c in failed.values()) else ClusterError
-        raise kind(f"{len(failed)} of {len(todo)} blocks failed, the others are done. First: {said}")
+    if todo:
+        through(Synthesizer, (run, recipes, source), todo, run.config.engine, emit, "block")

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import ray
 import safetensors
 import safetensors.torch
 import torch
@@ -30,10 +29,12 @@ from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.gallery import SourceGallery
 from raydc.engine.parts import image_name, step_name, write_part
+from raydc.engine.receipts import stamp
 from raydc.engine.run import Run
 from raydc.engine.selection import guide, picks
 from raydc.engine.statistics import statistics_of
 from raydc.engine.weights import read_record
+from raydc.engine.worker import Worker
 from raydc.errors import DataError, StorageError
 from raydc.plan.blocks import Block
 from raydc.sources.base import Source
@@ -104,25 +105,14 @@ class BlockMaker:
         return Synthesis(self.recipe.synthesize, self.guides, start, block.classes, block.indices, key)
 
 
-class Synthesizer:
+class Synthesizer(Worker):
     """The actor. It serves every data set of a run; a teacher is loaded when the first block needs it."""
 
     def __init__(self, run: Run, recipes: dict[str, Recipe], source: list[Any]) -> None:
-        self.job, self.recipes, self.source_ref = run, recipes, source
-        self.source: Source | None = None
+        Worker.__init__(self, run, source)  # Ray copies the class, so that super() does not know it
+        self.recipes = recipes
         self.makers: dict[str, BlockMaker] = {}
-        self.leaving = threading.Event()
         self.block: InFlight | None = None
-
-    def hello(self) -> str:
-        """Open the device, fetch the real data's index, and say which node this actor lives on."""
-        device(self.job.config.engine)  # a broken one is the node's failure, not that of its first block
-        self.source = ray.get(self.source_ref[0]) if self.source_ref else None
-        return ray.get_runtime_context().get_node_id()
-
-    def preempt(self) -> None:
-        """Ask for the block in flight to be checkpointed and handed back."""
-        self.leaving.set()
 
     def progress(self) -> float:
         """How much of the block in flight is done, from 0 to 1."""
@@ -146,10 +136,7 @@ class Synthesizer:
         if made is None:
             return None
         meta = {
-            "began": began,
-            "seconds": time.time() - began,
-            "worker": (ray.get_runtime_context().get_actor_id() or "")[:8],
-            "node": ray.get_runtime_context().get_node_id(),
+            **stamp(began),
             "image_steps": made.pop("image_steps"),
             "bytes": made["bytes"],
         }

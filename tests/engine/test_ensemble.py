@@ -72,7 +72,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     nobody = SimpleNamespace(get_actor_id=lambda: None, get_node_id=lambda: "here")
     monkeypatch.setattr(relabel, "through", through)
-    monkeypatch.setattr(relabel.ray, "get_runtime_context", lambda: nobody)
+    monkeypatch.setattr("ray.get_runtime_context", lambda: nobody)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.gallery import AHEAD
 from raydc.engine.pipeline import Batch, told
+from raydc.engine.receipts import stamp
 from raydc.engine.run import Run
 from raydc.engine.statistics.job import SUMS, Job
 from raydc.engine.statistics.looks import Looks
@@ -106,12 +107,7 @@ class Counting:
         data, work = safetensors.torch.save(self.sums.tensors()), self.job.work
         # With its digest: what a late twin wrote never stands under the name of a receipt.
         written = work.write(f"{SUMS}/{name}-{hashlib.sha256(data).hexdigest()[:12]}.safetensors", data)
-        meta = {
-            "began": began,
-            "seconds": time.time() - began,
-            "worker": (ray.get_runtime_context().get_actor_id() or "")[:8],
-            "node": ray.get_runtime_context().get_node_id(),
-        }
+        meta = stamp(began)
         counted = dict(zip(self.sums.labels.tolist(), self.sums.counts.tolist(), strict=True))
         receipt = {"file": written.path, "sha256": written.sha256, "counts": list(counted.items()), "meta": meta}
         work.write_json(f"{name}.json", receipt)
