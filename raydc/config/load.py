@@ -66,7 +66,7 @@ def identity(run: RunConfig) -> dict[str, Any]:
     watched = {"checkpoint_every", "snapshots", "log_every"}
     elsewhere = dict.fromkeys(("name", "method", "engine", "output", "relabel", "evaluate"), True)
     stored = {"statistics": {"store", "batch"}}
-    left_out: Any = {**elsewhere, "synthesize": watched, "data": {"titles"}, "squeeze": stored}
+    left_out: Any = {**elsewhere, "synthesize": watched, "data": {"titles", "train_images"}, "squeeze": stored}
     tree = run.model_dump(mode="json", by_alias=True, exclude=left_out)
     return {**tree, "method": {"name": run.method.name}, "engine": {"threads": run.engine.threads}}
 

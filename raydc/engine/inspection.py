@@ -210,7 +210,7 @@ def _norm_channels(network: Any) -> int:
 
 
 def _known_images(config: RunConfig) -> int | None:
-    """Training images of data sets that need no files to be counted."""
+    """Training images, as far as they are known without looking at files."""
     if config.data.use not in ("digits", "generated"):
-        return None
+        return config.data.train_images if config.data.subset is None else None
     return len(open_source(config.data, Key((config.seed, "holdout"))).train)

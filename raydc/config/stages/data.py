@@ -27,6 +27,8 @@ class DataConfig(Strict):
     """Keep only these classes, by name or index, and number them anew in this order."""
     label_key: str = "cls"
     """WebDataset: the member that holds the class, ``cls``, or the field of the ``json`` member."""
+    train_images: Positive | None = None
+    """How many training images there are, where that is known beforehand; `plan` alone asks for it."""
     partial: bool = False
     """Some classes of the label space may have no images here; the teachers know them all the same."""
     images: Positive | None = None
