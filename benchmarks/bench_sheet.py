@@ -37,6 +37,8 @@ def main() -> None:
     configs = sorted((ROOT / FOLDER).glob("*.yaml"))
     chosen = [c for c in configs if not options.methods or c.stem in options.methods]
     for config in chosen:
+        if (scratch / config.stem / "verifiers.json").exists():
+            continue
         where = [f"output={scratch / config.stem}", f"data.train={data}", f"data.validation={data}"]
         raydc("run", str(config), *(word for value in [*where, *options.set] for word in ("--set", value)))
     found = gather([str(scratch / config.stem) for config in chosen])
@@ -47,14 +49,15 @@ def main() -> None:
     target = write_record("imagenet-samples", what, record, Path(options.records))
     sheet = sheet_of(found)
     if sheet is not None:
-        sheet.save(target.with_suffix(".png"))
+        sheet.thumbnail((1600, 1600 * sheet.height // sheet.width))
+        sheet.save(target.with_suffix(".jpg"), quality=85)
     print(target)
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--scratch", required=True, help="folder for data and runs; what is there goes on")
+    parser.add_argument("--scratch", required=True, help="folder for data and runs; those that are done are kept")
     parser.add_argument("--methods", nargs="*", default=[], help="names of some methods; absent: all")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to raydc run")
     parser.add_argument("--records", default=str(RECORDS), help="folder of the record")
