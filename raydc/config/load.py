@@ -108,7 +108,14 @@ def _extend(tree: dict[str, Any], path: Path, hops: int) -> dict[str, Any]:
         return own
     if hops == 0:
         raise ConfigError(f"{path} extends '{parent}': a chain of more than {MAX_EXTENDS} parents is not followed")
-    return merge(_read(path.parent / str(parent), hops - 1), own)
+    found = path.parent / str(parent)
+    if not found.exists():
+        written = next(getattr(k, "at", str(path)) for k in tree if k == "extends")
+        raise ConfigError(
+            f"there is no '{found}', which 'extends: {parent}' asks for [{written}]. "
+            "The path is relative to the file that it stands in"
+        )
+    return merge(_read(found, hops - 1), own)
 
 
 def _apart(tree: Any) -> Any:

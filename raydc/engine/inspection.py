@@ -78,12 +78,14 @@ def _unmatched(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
     if not wanted or config.synthesize.steps == 0:
         return
     with suppress(ConfigError):  # told of by _networks
-        pool = {t.name: layers(skeleton(t.arch, len(classes), config.data.image_size)) for t in pool_of(config)}
+        side = config.data.image_size
+        pool = {f"'{t.name}' ({t.arch.name})": layers(skeleton(t.arch, len(classes), side)) for t in pool_of(config)}
         for use, kind in wanted.items():
             if not any(layer.kind == kind for found in pool.values() for layer in found):
-                has = "has none" if len(pool) == 1 else "have none"
+                names = ", ".join(pool)
+                lacking = f"teacher {names} has none" if len(pool) == 1 else f"none of {names} has any"
                 called = {"bn": "BatchNorm2d", "conv": "Conv2d"}[kind]
-                yield f"synthesize.objective: {use} needs {called} layers, and {', '.join(map(repr, pool))} {has}"
+                yield f"synthesize.objective: {use} needs {called} layers, and {lacking}"
 
 
 def pool_of(config: RunConfig) -> list[TeacherConfig]:

@@ -28,6 +28,8 @@ from raydc.teachers.train import keep, train_teacher
 from raydc.teachers.trial import trial
 
 STATE = "state.safetensors"
+NO_BETTER = 1.5
+"""Times chance: a trained teacher below that is told of."""
 
 
 def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[..., None]) -> None:
@@ -38,10 +40,24 @@ def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[...,
             began = time.time()
             if config.train is not None:
                 _train(run, config, source, emit)
+                warning = at_chance(read_record(run.teachers(), config.name), len(classes))
+                if warning:
+                    emit("note", text=warning)
             else:
                 fetch(run, run.teachers(), [config], classes, source)
             took = {"began": began, "seconds": time.time() - began}
             emit("unit_done", unit=config.name, worker=config.name, image_steps=0, **took)
+
+
+def at_chance(record: TeacherRecord, classes: int) -> str | None:
+    """What to say of a trained teacher that is hardly better than guessing: whatever follows from it will be too."""
+    if record.top1 is None or record.top1 >= NO_BETTER / classes:
+        return None
+    return (
+        f"teacher '{record.name}' puts {100 * record.top1:.1f} % of validation images into their class, and chance "
+        f"{100 / classes:.1f} %: images and labels made with it will teach next to nothing. Train it longer, or "
+        "lower its learning rate"
+    )
 
 
 def describe(run: Run, name: str) -> str:

@@ -64,7 +64,7 @@ def test_a_file_that_extends_itself_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_parent_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read config '.*gone\.yaml': No such file"):
+    with pytest.raises(ConfigError, match=r"there is no '.*gone\.yaml', which 'extends: .*run\.yaml:1\]"):
         load(write(tmp_path, "run.yaml", {"extends": "gone.yaml"}))
 
 
