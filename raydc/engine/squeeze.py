@@ -28,8 +28,6 @@ from raydc.teachers.train import keep, train_teacher
 from raydc.teachers.trial import trial
 
 STATE = "state.safetensors"
-NO_BETTER = 1.5
-"""Times chance: a trained teacher below that is told of."""
 
 
 def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[..., None]) -> None:
@@ -51,7 +49,7 @@ def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[...,
 
 def at_chance(record: TeacherRecord, classes: int) -> str | None:
     """What to say of a trained teacher that is hardly better than guessing: whatever follows from it will be too."""
-    if record.top1 is None or record.top1 >= NO_BETTER / classes:
+    if record.top1 is None or record.top1 >= min(1.5 / classes, 1 / classes + 0.05):
         return None
     return (
         f"teacher '{record.name}' puts {100 * record.top1:.1f} % of validation images into their class, and chance "
