@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from raydc.store.folder import Folder
 from raydc.store.verify import verify
 from tests import tiny
@@ -71,6 +73,7 @@ def parts(run: Path) -> dict[str, str]:
     return {marker["block"]: marker["part"] for marker in markers}
 
 
+@pytest.mark.timeout(600)
 def test_it_is_the_same_for_any_workers_and_after_an_interruption(tmp_path: Path) -> None:
     with tiny.ray_here():
         one = made(tmp_path / "one")
