@@ -154,7 +154,7 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(
     command.until(lambda: list((tmp_path / "run").glob(begun)), begun)
     began = time.monotonic()
     assert command.stop(number) == 130, command.said()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40  # seconds when the machine is idle
     errors = command.errors.read_text()
     assert "interrupted; the same command goes on" in errors and "Traceback" not in errors
     assert tiny.events(tmp_path / "run", "run_failed")[-1]["code"] == 130
