@@ -5,22 +5,20 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
+from itertools import cycle
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 from PIL import Image
 from rich.table import Table
 
 from raydc.report.charts import strip
-from raydc.report.naming import Tree, kind
+from raydc.report.naming import NAMES, Tree, kind
 from raydc.report.page import shown
 from raydc.report.pictures import Row, contact_sheet, png
 from raydc.report.results import LABELS, Group, Verdict, groups, rank, verdicts
 from raydc.report.scales import Scale, linear, tick_text
+from raydc.report.template import css, template
 from raydc.report.units import bytes_text, duration
 from raydc.store.folder import Folder, Receipt
 
@@ -42,6 +40,11 @@ class Compared:
     pictures: Sequence[tuple[str, np.ndarray]] = field(default=())
     """Class, and a picture of it, uint8 ``[H, W, 3]``."""
 
+    @property
+    def label(self) -> str:
+        """What the run is called beside others: its method, or its own name where that has none."""
+        return self.title or self.name
+
 
 @dataclass(frozen=True)
 class Line:
@@ -57,9 +60,7 @@ class Line:
 
 def lines(runs: Sequence[Compared]) -> list[Line]:
     """Every condensed set with its verdict, by student and labels, in the order of the runs."""
-    protocols = list(dict.fromkeys(run.protocol for run in runs))
-    letters = dict(zip(protocols, string.ascii_uppercase, strict=False)) if len(protocols) > 1 else {}
-    found = []
+    letters, found = _letters(runs), []
     for run in runs:
         mates = [e for other in runs if other.protocol == run.protocol for e in other.evaluations]
         random = [e for e in [*mates, *run.evaluations] if e["data"] == "random"]  # its own counts, where it has some
@@ -67,7 +68,7 @@ def lines(runs: Sequence[Compared]) -> list[Line]:
         judged = {(v.student, v.ipc, v.labels): v for v in verdicts([*mine, *random])}
         for group in groups(mine):
             verdict = judged.get((group.student, group.ipc, group.labels))
-            found.append(Line(run, group, verdict, letters.get(run.protocol, "")))
+            found.append(Line(run, group, verdict, letters[run.protocol]))
     return sorted(found, key=lambda n: (n.group.student, n.group.ipc, rank(LABELS, n.group.labels)))
 
 
@@ -77,13 +78,18 @@ def controls(runs: Sequence[Compared]) -> list[Line]:
     for run in runs:
         if any(e["data"] != "condensed" for e in run.evaluations):
             protocols.setdefault(run.protocol, run)
-    many = len({run.protocol for run in runs}) > 1
-    order = list(dict.fromkeys(run.protocol for run in runs))
+    letters = _letters(runs)
     return [
-        Line(run, group, None, string.ascii_uppercase[order.index(protocol) % 26] if many else "")
+        Line(run, group, None, letters[protocol])
         for protocol, run in protocols.items()
         for group in groups([e for e in run.evaluations if e["data"] != "condensed"])
     ]
+
+
+def _letters(runs: Sequence[Compared]) -> dict[str, str]:
+    protocols = list(dict.fromkeys(run.protocol for run in runs))
+    letters = cycle(string.ascii_uppercase if len(protocols) > 1 else [""])
+    return dict(zip(protocols, letters, strict=False))
 
 
 HEADINGS = (
@@ -95,7 +101,7 @@ HEADINGS = (
 def cells(line: Line) -> tuple[str, ...]:
     """A line of the table."""
     group, made = line.group, line.group.data == "condensed"
-    name = (line.run.title or line.run.name) if made else {"random": "random real", "full": "all real data"}[group.data]
+    name = line.run.label if made else NAMES[group.data]
     return (
         name + (f" ({line.protocol})" if line.protocol else ""),
         group.student,
@@ -141,7 +147,7 @@ def write_comparison(folder: Folder, runs: Sequence[Compared]) -> Receipt:
 
 def sheet_of(runs: Sequence[Compared]) -> Image.Image | None:
     """One row a run, one column a class."""
-    rows = [Row(run.title or run.name, [picture for _, picture in run.pictures], []) for run in runs if run.pictures]
+    rows = [Row(run.label, [picture for _, picture in run.pictures], []) for run in runs if run.pictures]
     return contact_sheet(rows, ("", "")) if rows else None
 
 
@@ -149,8 +155,8 @@ def render(runs: Sequence[Compared]) -> str:
     """The page as HTML; the same runs give the same text."""
     found = ordered(runs)
     scale = linear([100 * e.top1_last for line in found for e in line.group.runs], 0, 1)
-    return _template().render(
-        css=Markup(resources.files("raydc.report").joinpath("page.css").read_text("utf-8")),
+    return template("comparison").render(
+        css=css(),
         headings=HEADINGS,
         rows=[{"cells": cells(line), "kind": kind(line.group.data)} for line in found],
         strips=list(_strips(found, scale)),
@@ -176,11 +182,7 @@ def _strips(found: Sequence[Line], scale: Scale) -> Iterator[Tree]:
 
 
 def _pictures(run: Compared) -> Tree:
-    title = run.title or run.name
-    return {"name": title, "shown": [(label, shown(picture, f"{label}, {title}")) for label, picture in run.pictures]}
-
-
-@cache
-def _template() -> Template:
-    text = resources.files("raydc.report").joinpath("comparison.html.j2").read_text("utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(text)
+    return {
+        "name": run.label,
+        "shown": [(label, shown(picture, f"{label}, {run.label}")) for label, picture in run.pictures],
+    }

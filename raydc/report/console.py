@@ -17,9 +17,7 @@ from raydc.store.folder import Folder
 
 def show_result(folder: Folder, dataset: str) -> None:
     """Print the result table, the verifiers' answers, and where the data set and the report are."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(WIDE, console.width))  # a pipe has no width; rich takes it for 80 columns
+    console = _console()
     entries = folder.read_json("metrics.json")["evaluations"] if folder.exists("metrics.json") else []
     if entries:
         console.print(result_table(entries, console.width), verdict_text(entries), sep="\n", highlight=False)
@@ -32,10 +30,16 @@ def show_result(folder: Folder, dataset: str) -> None:
 
 def show_comparison(runs: Sequence[Compared], output: str) -> None:
     """Print runs side by side, and where their page is."""
-    console = Console()
-    console = console if console.is_terminal else Console(width=max(WIDE, console.width))
+    console = _console()
     console.print(table(runs))
     console.print(f"page  {output}/index.html", soft_wrap=True, highlight=False)
+
+
+def _console() -> Console:
+    console = Console()
+    if console.is_terminal:
+        return console
+    return Console(width=max(WIDE, console.width))  # a pipe has no width; rich takes it for 80 columns
 
 
 def _verifiers(answers: list[Mapping[str, Any]]) -> Table:

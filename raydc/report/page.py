@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 from PIL import Image
 
 from raydc.report import cost, figures, sections
 from raydc.report.data import ClassRow, Evolution, ReportData, TeacherNote
 from raydc.report.pictures import Row, check, contact_sheet, filmstrip, png
+from raydc.report.template import css, template
 from raydc.store.folder import Folder, Receipt
 
 MOST = 10
@@ -37,10 +34,9 @@ def render(data: ReportData) -> str:
     Raises:
         DataError: a picture is not u8 [H, W, 3], or an evaluation is not an entry of metrics.json.
     """
-    css = resources.files("raydc.report").joinpath("page.css").read_text("utf-8")
-    return _template().render(
+    return template("page").render(
         data=data,
-        css=Markup(css),
+        css=css(),
         columns=figures.columns,
         facts=sections.facts(data),
         paper_link=_link(data.method_paper),
@@ -70,12 +66,6 @@ def write_report(folder: Folder, data: ReportData) -> Receipt:
     if strips:
         report.write("evolution.png", png(filmstrip(strips)))
     return report.write("index.html", render(data).encode())
-
-
-@cache
-def _template() -> Template:
-    text = resources.files("raydc.report").joinpath("page.html.j2").read_text("utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(text)
 
 
 def shown(image: np.ndarray, title: str) -> dict[str, Any]:
