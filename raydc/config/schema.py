@@ -41,6 +41,11 @@ class RunConfig(Strict):
     evaluate: EvaluateConfig = EvaluateConfig()
     engine: EngineConfig = EngineConfig()
 
+    @property
+    def guides(self) -> list[str]:
+        """The names of the teachers that guide the pixels, in order."""
+        return self.synthesize.teachers.pick([t.name for t in self.squeeze.teachers])
+
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         problems = [*self._unknown_teachers(), *self._without_images(), *self._contradictions()]

@@ -91,7 +91,7 @@ def _unmatched(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
 def pool_of(config: RunConfig) -> list[TeacherConfig]:
     """The teachers that guide the pixels."""
     by_name = {t.name: t for t in config.squeeze.teachers}
-    return [by_name[name] for name in config.synthesize.teachers.pick(list(by_name))]
+    return [by_name[name] for name in config.guides]
 
 
 def _picked(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:

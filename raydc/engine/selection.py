@@ -58,7 +58,7 @@ class Work:
 def scorer(run: Run, config: SynthesizeConfig) -> str:
     """The name of the teacher that chooses: the initializer's own, or the first one that guides the pixels."""
     named: str | None = getattr(config.initialize, "teacher", None)
-    return named or config.teachers.pick([t.name for t in run.config.squeeze.teachers])[0]
+    return named or run.config.guides[0]
 
 
 def receipts(run: Run, config: SynthesizeConfig) -> Folder:

@@ -22,14 +22,9 @@ def recipe(run: Run, dataset: str) -> Recipe:
     """How a data set of this run is made: the method itself, or a control as a point of the same space."""
     synth = run.config.synthesize
     if dataset == "condensed":
-        return Recipe(dataset, synth, tuple(pool(run)) if synth.steps else ())
+        return Recipe(dataset, synth, tuple(run.config.guides) if synth.steps else ())
     drawn: dict[str, Any] = {"initialize": Real(use="real"), "steps": 0, "rounds": 1, "stages": None}
     return Recipe(dataset, synth.model_copy(update=drawn))
-
-
-def pool(run: Run) -> list[str]:
-    """The names of the teachers that guide the pixels."""
-    return run.config.synthesize.teachers.pick([t.name for t in run.config.squeeze.teachers])
 
 
 def blocks_of(run: Run, classes: list[str]) -> list[Block]:

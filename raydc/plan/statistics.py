@@ -53,7 +53,7 @@ def needed(run: RunConfig) -> Needed | None:
     if not run.synthesize.steps or not (bn or conv):
         return None
     return Needed(
-        teachers=tuple(run.synthesize.teachers.pick([t.name for t in run.squeeze.teachers])),
+        teachers=tuple(run.guides),
         bn=bn,
         conv=conv is not None,
         tile=conv.tile if conv and "tile" in conv.by else 0,

@@ -31,7 +31,7 @@ from raydc.engine.ensemble import answers, stored, teachers
 from raydc.engine.evaluate import jobs, normalize_of
 from raydc.engine.relabel import TEMPERATURES, settings
 from raydc.engine.run import Run
-from raydc.engine.synthesize import blocks_of, pool, recipe
+from raydc.engine.synthesize import blocks_of, recipe
 from raydc.engine.synthesizer import BlockMaker
 from raydc.labels.codecs import CODECS, fidelity
 from raydc.labels.views import draw
@@ -77,7 +77,7 @@ class Probe:
         # A GPU is asked for an answer after several steps only: in a run the next ones are on their way meanwhile.
         self.together = 1 if self.device.type == "cpu" else min(8, max(1, self.run.config.synthesize.steps // 8))
         if self.run.config.synthesize.teachers.sampling != "single":  # a step of each teacher
-            self.together *= len(pool(self.run))
+            self.together *= len(self.run.config.guides)
         self.source: Source = ray.get(self.source_ref[0])
         self.classes = list(self.source.classes)
         return torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
