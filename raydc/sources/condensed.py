@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,6 +133,7 @@ class CondensedDataset:
         world: int = 1,
         shuffle: bool = True,
         logits: bool = True,
+        start: int = 0,
     ) -> Iterator[Batch]:
         """One epoch. Global batches are the same whatever ``world`` is; rank r gets rows ``r::world`` of each.
 
@@ -143,6 +145,7 @@ class CondensedDataset:
             world: number of workers.
             shuffle: False for the stored order.
             logits: False to leave them where they lie; the views stay those of the label set.
+            start: the first batch that is wanted; nothing is read of those before it.
 
         Raises:
             ConfigError: a global batch, or the last one, has fewer rows than there are workers.
@@ -153,7 +156,7 @@ class CondensedDataset:
                 f"rank {rank} of {world} workers, batch {batch}, last batch {last} of {len(self)} rows: every worker "
                 "needs a row of every batch. Choose another batch or fewer workers"
             )
-        order = self._order(batch, Key((seed, "batches", epoch)) if shuffle else None)
+        order = islice(self._order(batch, Key((seed, "batches", epoch)) if shuffle else None), start, None)
         return (self._gather(s[rank::world], rows[rank::world], epoch, logits) for s, rows in order)
 
     def loader(

@@ -31,8 +31,8 @@ class StudentData(Protocol):
     def __len__(self) -> int:
         """Images."""
 
-    def batches(self, epoch: int, batch: int, seed: int = 0, *, logits: bool = True) -> Iterator[Batch]:
-        """The batches of an epoch, the short last one kept; stored logits only where they are asked for."""
+    def batches(self, epoch: int, batch: int, seed: int = 0, *, logits: bool = True, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from ``start`` on, the short last one kept; stored logits only where asked for."""
 
 
 class RealImages:
@@ -44,9 +44,9 @@ class RealImages:
     def __len__(self) -> int:
         return len(self._images)
 
-    def batches(self, epoch: int, batch: int, seed: int = 0, *, logits: bool = True) -> Iterator[Batch]:
+    def batches(self, epoch: int, batch: int, seed: int = 0, *, logits: bool = True, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch in a keyed order; records and logits are None."""
-        for rows in global_batches(Key((seed, "real", "epoch", epoch)), len(self), batch):
+        for rows in global_batches(Key((seed, "real", "epoch", epoch)), len(self), batch)[start:]:
             pixels = self._images.take(rows).permute(0, 2, 3, 1).numpy()
             yield Batch(index=rows, images=pixels, labels=self._images.labels[rows])
 
@@ -116,8 +116,8 @@ class StudentFeed:
         passes, first = divmod(step, steps_per_epoch(len(self._data), self._batch))
         for number in itertools.count(passes):
             stored = self._labels == "soft" and not self._fresh
-            batches = self._data.batches(number, self._batch, seed=self._seed, logits=stored)
-            for i, batch in enumerate(itertools.islice(without_single(batches), first, None), start=first):
+            batches = self._data.batches(number, self._batch, seed=self._seed, logits=stored, start=first)
+            for i, batch in enumerate(without_single(batches), start=first):
                 yield self._share(self._viewed(batch, self._key.child("epoch", number, "batch", i)))
             first = 0
 

@@ -82,6 +82,14 @@ def test_order_is_a_function_of_seed_and_epoch(data: CondensedDataset) -> None:
     assert order(4, 0, shuffle=False) == list(range(23))
 
 
+def test_an_epoch_can_begin_at_any_batch_and_reads_nothing_before_it(data: CondensedDataset) -> None:
+    whole = list(data.batches(2, batch=5, seed=1))
+    rest = list(data.batches(2, batch=5, seed=1, start=3))
+    assert [b.index.tolist() for b in rest] == [b.index.tolist() for b in whole[3:]]
+    assert all((a.images == b.images).all() for a, b in zip(rest, whole[3:], strict=True))
+    assert not list(data.batches(2, batch=5, seed=1, start=len(whole)))
+
+
 def test_a_worker_without_a_row_is_refused_before_the_epoch(data: CondensedDataset) -> None:
     for batch, world in ((2, 3), (11, 2), (0, 1)):  # 23 = 2 * 11 + 1: the last batch has one row
         with pytest.raises(ConfigError, match="every worker needs a row of every batch"):
