@@ -9,7 +9,7 @@ import numpy as np
 from raydc.config.axes.views import CutMix, Views
 from raydc.keys import Key
 from raydc.labels import views
-from raydc.labels.codecs import CODECS, describe
+from raydc.labels.codecs import codec_of, describe
 from raydc.sources.decode import encode
 from raydc.store import manifest as m
 from raydc.store.folder import Folder
@@ -69,10 +69,11 @@ def draw_labels(manifest: Manifest, shards: tuple[int, ...], count: int) -> tupl
 
 
 def write_labels(
-    folder: Folder, manifest: Manifest, records: np.ndarray, logits: np.ndarray, name: str = "soft", codec: str = "int8"
-) -> LabelSet:
+    folder: Folder, manifest: Manifest, records: np.ndarray, logits: np.ndarray, name: str = "soft",
+    codec: str = "int8", **settings: int,
+) -> LabelSet:  # fmt: skip
     """Write label shards and return the set to be added."""
-    files, start, coder = [], 0, CODECS[codec]
+    files, start, coder = [], 0, codec_of(codec, **settings)
     for s, image in enumerate(manifest.images.files):
         rows = slice(start, start + image.samples)
         data, members = label_shard((v, records[v, rows], coder.encode(logits[v, rows])) for v in range(len(records)))
@@ -82,7 +83,7 @@ def write_labels(
         start += image.samples
     dtype = coder.row_dtype(len(CLASSES))
     return LabelSet(
-        views=len(records), codec=CodecName(use=codec, version=coder.version), row_bytes=dtype.itemsize,
+        views=len(records), codec=CodecName(use=codec, version=coder.version, **settings), row_bytes=dtype.itemsize,
         row_dtype=describe(coder, len(CLASSES)), aug=Aug(sampler="bilinear-v1"), teachers=["sha256:" + "0" * 64],
         decoder="Pillow", fidelity={"T1": {"kl_mean": 0.0}}, files=files,
     )  # fmt: skip

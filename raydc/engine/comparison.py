@@ -47,7 +47,9 @@ def protocol(run: Run) -> str:
     """A digest of what decides a score beside the images: the same for runs that may be compared."""
     tree = run.config.model_dump(mode="json", by_alias=True)
     judged = {k: v for k, v in tree["evaluate"].items() if k not in ("data", "labels", "verifiers", "workers")}
-    labels = run.config.relabel and run.config.relabel.effective()
+    relabel = run.config.relabel
+    kept = [s.model_dump(mode="json", exclude={"name"}) for s in relabel.sets] if relabel else []
+    labels = relabel and [relabel.mode, relabel.asked(), kept]
     labellers = set(teacher_names(run.config))
     taught = [t for t in tree["squeeze"]["teachers"] if t["name"] in labellers]
     return digest([tree["data"], taught, labels, judged, tree["pack"], tree["synthesize"]["ipc"], tree["seed"]])

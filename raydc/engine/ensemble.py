@@ -33,7 +33,7 @@ def teachers(run: Run, on: torch.device) -> Teachers:
 
 
 @torch.inference_mode()
-def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size: int, key: Key) -> np.ndarray:
+def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size: int, key: Key) -> torch.Tensor:
     """What teachers say of one view of each image.
 
     Args:
@@ -44,14 +44,14 @@ def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size:
         key: of the view; where the batch is part of the answer, it draws who is answered together.
 
     Returns:
-        Logits f32 ``[N, K]``.
+        Logits f32 ``[N, K]``, on the device of the images.
     """
     partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
     order = key.child("together").permutation(len(images)) if teachers.together else np.arange(len(images))
-    logits = np.empty((len(images), teachers.classes), np.float32)
+    logits = torch.empty((len(images), teachers.classes), device=images.device)
     for piece in teachers.pieces(len(images)):
         rows = order[piece]
-        mine, other = torch.from_numpy(rows), partner[rows]
+        mine, other = torch.from_numpy(rows).to(images.device), partner[rows]
         x = render(images[mine], records[rows], size, images[torch.from_numpy(other)], records[other])
-        logits[rows] = teachers.answer(x).cpu().numpy()
+        logits[mine] = teachers.answer(x)
     return logits

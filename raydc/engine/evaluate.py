@@ -15,7 +15,7 @@ from raydc.config import RunConfig, digest
 from raydc.config.stages.networks import Normalize
 from raydc.engine.context import working_on
 from raydc.engine.device import device
-from raydc.engine.ensemble import stored, teacher_names, teachers
+from raydc.engine.ensemble import teacher_names, teachers
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
 from raydc.engine.trainers import fit
@@ -33,11 +33,12 @@ from raydc.teachers.training import Training
 def protocol_digest(config: RunConfig) -> str:
     """Eight hex digits that name how students are trained; another protocol never reuses a result.
 
-    All settings but those that a job names, and those that change no number.
+    All settings but those that a job names, and those that change no number. Of stored labels a job names the set,
+    whose name in the data set is never given to others.
     """
-    whose = {"students", "data", "labels", "seeds", "workers", "verifiers"}
+    whose = {"students", "data", "labels", "label_sets", "seeds", "workers", "verifiers"}
     protocol = config.evaluate.model_dump(mode="json", exclude=whose)
-    labels = [config.relabel.effective(), config.relabel.name, teacher_names(config)] if config.relabel else None
+    labels = [config.relabel.asked(), teacher_names(config)] if config.relabel else None
     return digest([protocol, labels])[:8]
 
 
@@ -50,7 +51,8 @@ def normalize_of(config: RunConfig) -> Normalize:
 def jobs(run: Run) -> dict[str, StudentJob]:
     """Every student of the run, by the name of its result."""
     tail = protocol_digest(run.config)
-    return {f"{job.name}-{tail}": job for job in student_jobs(run.config.evaluate)}
+    sets = [s.name for s in run.config.relabel.sets] if run.config.relabel else []
+    return {f"{job.name}-{tail}": job for job in student_jobs(run.config.evaluate, sets)}
 
 
 def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> None:
@@ -100,18 +102,25 @@ def entries(run: Run) -> list[dict[str, Any]]:
                 "ipc": run.config.synthesize.ipc,
                 "seed": job.seed,
                 **{k: result[k] for k in ("top1_last", "top1_best", "top5_last", "epochs", "steps", "wall_s")},
-                "label_bytes": label_bytes(run, job),
+                **learnt_from(run, job),
             }
         )
     return found
 
 
-def label_bytes(run: Run, job: StudentJob) -> int:
-    """Bytes of the stored soft labels that a student was trained with; live and hard labels store none."""
-    if job.labels == "hard" or job.data == "full" or run.config.relabel is None or not stored(run.config):
-        return 0
-    files = manifests.read(run.dataset(job.data)).label_sets[run.config.relabel.name].files
-    return sum(file.bytes for file in files)
+def learnt_from(run: Run, job: StudentJob) -> dict[str, Any]:
+    """The stored soft labels that a student was trained with, and their bytes; live and hard labels store none."""
+    if job.labels == "hard" or job.stored is None:
+        return {"label_bytes": 0}
+    labels = manifests.open_label_set(manifests.read(run.dataset(job.data)), job.stored.set)
+    views = job.stored.views or labels.views
+    return {
+        "label_set": job.stored.called,
+        "codec": " ".join(map(str, [labels.codec.use, *labels.codec.settings().values()])),
+        "views": views,
+        # Views are equally large, so that those which are left out need not have been made.
+        "label_bytes": sum(file.bytes for file in labels.files) * views // labels.views,
+    }
 
 
 def _loop(config: dict[str, Any]) -> None:
@@ -142,16 +151,17 @@ class Bench:
         """The labelling teachers."""
         return teachers(self.run, self.device)
 
-    def _data(self, name: str) -> StudentData:
-        if name not in self.data:
-            relabel = self.run.config.relabel
-            labels = relabel.name if relabel and stored(self.run.config) else None
-            self.data[name] = (
+    def _data(self, job: StudentJob) -> StudentData:
+        if job.data not in self.data:
+            self.data[job.data] = (
                 RealImages(Images(self.source, self.source.train))
-                if name == "full"
-                else CondensedDataset(self.run.dataset(name), labels)
+                if job.data == "full"
+                else CondensedDataset(self.run.dataset(job.data))
             )
-        return self.data[name]
+        data = self.data[job.data]
+        if isinstance(data, CondensedDataset) and job.stored:
+            return data.labelled(job.stored.set, job.stored.views, job.stored.draw)
+        return data
 
     def train(self, name: str) -> None:
         """Train one student to its end and write its result; goes on from its checkpoint if it has one."""
@@ -183,11 +193,10 @@ class Bench:
             states.remove(f"{name}.{ending}")
 
     def _training(self, job: StudentJob, state: bytes | None) -> Training:
-        config = self.run.config
-        fresh = job.data == "full" or not stored(config)
+        config, fresh = self.run.config, job.stored is None
         return train_student(
             job,
-            self._data(job.data),
+            self._data(job),
             self.tests,
             config.evaluate,
             self.run.key,

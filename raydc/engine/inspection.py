@@ -9,8 +9,9 @@ from typing import Any
 from raydc.condense.taps import layers
 from raydc.config import RunConfig
 from raydc.config.stages.squeeze import TeacherConfig
-from raydc.errors import ConfigError
+from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
+from raydc.labels.codecs import codec_of
 from raydc.plan.cost import Networks, cost
 from raydc.plan.fleet import Fleet
 from raydc.plan.forecast import Measured, Student, forecast
@@ -41,7 +42,9 @@ def check_networks(config: RunConfig) -> None:
     """
     known = config.data.classes is not None or config.data.use == "digits"
     classes = label_space(config) if known else ["0"] * len(config.data.subset or "01")
-    mistakes = [*_networks(config, classes), *_unmatched(config, classes), *(_picked(config, classes) if known else [])]
+    mistakes = [*_networks(config, classes), *_unmatched(config, classes)]
+    if known:
+        mistakes += [*_picked(config, classes), *_codecs(config, classes)]
     if mistakes:
         head = f"{config.name}: {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
         raise ConfigError("\n  ".join([head, *mistakes]))
@@ -94,6 +97,15 @@ def pool_of(config: RunConfig) -> list[TeacherConfig]:
     return [by_name[name] for name in config.guides]
 
 
+def _codecs(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
+    """Label sets whose rows this label space does not fill."""
+    for made in config.relabel.sets if config.relabel else []:
+        try:
+            codec_of(**made.codec.model_dump()).row_dtype(len(classes))
+        except DataError as error:
+            yield f"relabel: label set '{made.name}': {error}"
+
+
 def _picked(config: RunConfig, classes: Sequence[str]) -> Iterator[str]:
     try:
         select(config.synthesize.classes, classes, "synthesize.classes")
@@ -132,7 +144,8 @@ def planned(config: RunConfig, fleet: Fleet, found: Measured | None = None) -> P
     listed = items(config, counted, networks, over, len(classes), fleet)
     if found is None:
         return Plan(counted, listed)
-    students = [Student(job.student.name, job.data, job.labels) for job in student_jobs(config.evaluate)]
+    names = [s.name for s in config.relabel.sets] if config.relabel else []
+    students = [Student(job.student.name, job.data, job.labels) for job in student_jobs(config.evaluate, names)]
     return Plan(counted, [*listed, *measures(found), *forecast(config, counted, students, found, networks, over)])
 
 

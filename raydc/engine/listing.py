@@ -154,7 +154,7 @@ AXES: dict[str, Callable[[], dict[str, str]]] = {
     "discrepancies": _cards("raydc.condense.discrepancy", DISCREPANCIES),
     "blocks": lambda: {name: str(make.__doc__) for name, make in GROUPS.items()},
     "samplings": lambda: SAMPLINGS,
-    "codecs": lambda: {name: str(type(codec).__doc__) for name, codec in CODECS.items()},
+    "codecs": lambda: {name: str(codec.__doc__) for name, codec in CODECS.items()},
     "mixes": _records(Mix),
     "losses": _records(Loss),
     "schedules": _records(Schedule),

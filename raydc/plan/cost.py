@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from raydc.config.axes.codec import Codec
 from raydc.config.schema import RunConfig
+from raydc.labels.codecs import codec_of
 from raydc.plan.blocks import GROUPS
 from raydc.plan.fleet import Fleet
 
 RECORD_BYTES = 24
 """One view record (``labels/views.py``)."""
-LABEL_BYTES = {"fp16": (2, 0), "int8": (1, 4)}
-"""Codec to (bytes a class, bytes a row beside)."""
 IMAGE_BYTES_PER_PIXEL = {"png": 2.4, "jpg": 1.4}
 """Measured on a 1/f picture at 224: PNG 119 kB, JPEG 95 4:4:4 69 kB (data-format study, section 3)."""
 
@@ -91,7 +91,7 @@ def cost(
     blocks = GROUPS[synth.blocks.group](range(classes), synth.ipc, synth.blocks.size)
     images = classes * synth.ipc
     image_steps = classes * sum(synth.steps - synth.begins(index) for index in range(synth.ipc))
-    views = run.relabel.views if run.relabel and run.relabel.mode == "stored" else 0
+    views = max((s.views for s in run.relabel.sets), default=0) if run.relabel else 0
     hours, live = fleet.hours(image_steps), images * judged.epochs * live_students(run)
     return Cost(
         classes=classes,
@@ -102,7 +102,7 @@ def cost(
         labels=images * views,
         label_flop=label_flop * images * views if label_flop else None,
         image_bytes=image_bytes(run, images, run.pack.format),
-        label_bytes=images * views * row_bytes(run.relabel.codec, outputs) if run.relabel else 0,
+        label_bytes=set_bytes(run, images, outputs),
         label_shards=-(-images // run.pack.shard_size) if views else 0,
         sets=2 if judged.students and "random" in judged.data else 1,
         students=len(judged.students) * len(judged.seeds) * len(judged.data) * len(judged.labels),
@@ -123,10 +123,15 @@ def live_students(run: RunConfig) -> int:
     return len(judged.students) * len(judged.seeds) * len(data)
 
 
-def row_bytes(codec: str, outputs: int) -> int:
+def row_bytes(codec: Codec, outputs: int) -> int:
     """Bytes of one label of one view, its record included."""
-    per_class, per_row = LABEL_BYTES[codec]
-    return RECORD_BYTES + per_class * outputs + per_row
+    return RECORD_BYTES + codec_of(**codec.model_dump()).row_dtype(outputs).itemsize
+
+
+def set_bytes(run: RunConfig, images: int, outputs: int) -> int:
+    """Bytes of all label sets that a data set of so many images is given."""
+    sets = run.relabel.sets if run.relabel else []
+    return sum(images * s.views * row_bytes(s.codec, outputs) for s in sets)
 
 
 def image_bytes(run: RunConfig, images: int, format: str) -> int:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raydc.config.axes.codec import Codec, Fp16, Int4, Int8, TopK
 from raydc.config.schema import RunConfig
+from raydc.config.stages.relabel import RelabelConfig
 from raydc.plan.cost import (
     IMAGE_BYTES_PER_PIXEL,
-    LABEL_BYTES,
     RECORD_BYTES,
     Cost,
     Networks,
@@ -234,26 +235,44 @@ def _image_bytes(run: RunConfig, cost: Cost) -> Iterator[Item]:
 def _relabel(run: RunConfig, cost: Cost, outputs: int, flop_rate: float | None) -> Iterator[Item]:
     if run.relabel is None or run.relabel.mode == "live":
         return
-    stage, views, codec = "relabel", run.relabel.views, run.relabel.codec
+    stage, sets = "relabel", run.relabel.sets
+    views = max(s.views for s in sets)
     yield Item(stage, "labels", "labels", cost.labels, note=f"{cost.images:,} images x {views} views")
     if cost.sets > 1:
         yield Item(stage, "sets", "label sets", cost.sets, note="the product and the random control, equally large: "
                    "what follows is of one, hours and bytes in all of both")  # fmt: skip
     yield Item(stage, "label_flop", "operations", cost.label_flop, "flop", "one forward pass a label")
-    for name in LABEL_BYTES:
-        chosen, row = name == codec, row_bytes(name, outputs)
-        note = f"{row:,} bytes a label of {outputs:,} classes, {RECORD_BYTES} of them the view's record"
-        yield Item(stage, "label_bytes" if chosen else f"label_bytes_{name}", f"labels as {name}",
-                   cost.labels * row, "bytes", f"{'CHOSEN; ' if chosen else ''}{note}")  # fmt: skip
-    shard = min(cost.images, run.pack.shard_size) * row_bytes(codec, outputs)
+    yield from _label_bytes(run, run.relabel, cost, outputs)
+    shard = min(cost.images, run.pack.shard_size) * sum(row_bytes(s.codec, outputs) for s in sets)
     held = min(views, max(1, LABEL_FILE_BYTES // shard))
     yield Item(stage, "label_shards", "image shards", cost.label_shards, note=f"of {run.pack.shard_size:,} images")
-    yield Item(stage, "label_file_bytes", "largest label file", held * shard, "bytes",
+    yield Item(stage, "label_file_bytes", "largest label files", held * shard, "bytes",
                f"{held} views of a shard, made in a worker's memory")  # fmt: skip
     yield Item(stage, "stored_bytes", "images and labels in all", cost.sets * (cost.image_bytes + cost.label_bytes),
                "bytes", f"{cost.sets} data set{'s' if cost.sets > 1 else ''}")  # fmt: skip
     flop = cost.sets * cost.label_flop if cost.label_flop else None
     yield Item(stage, "label_hours", "hours", _hours(flop, flop_rate), "hours", SAME_RATE)
+
+
+def _label_bytes(run: RunConfig, relabel: RelabelConfig, cost: Cost, outputs: int) -> Iterator[Item]:
+    """Bytes of what is chosen, and of the same views by other codecs."""
+    chosen = relabel.codec
+    others: list[Codec] = [
+        Fp16(),
+        Int8(use="int8"),
+        Int4(use="int4"),
+        TopK(use="top_k", k=min(TopK(use="top_k").k, outputs)),
+    ]
+    for codec in [chosen, *(other for other in others if other.use != chosen.use)]:
+        row, kept = row_bytes(codec, outputs), f" {codec.k}" if isinstance(codec, TopK) else ""
+        note = f"{row:,} bytes a label of {outputs:,} classes, {RECORD_BYTES} of them the view's record"
+        name, mark = ("label_bytes", "CHOSEN; ") if codec is chosen else (f"label_bytes_{codec.use}", "")
+        total = cost.images * relabel.views * row
+        yield Item("relabel", name, f"labels as {codec.use}{kept}", total, "bytes", f"{mark}{note}")
+    for also in relabel.also:
+        total = cost.images * also.views * row_bytes(also.codec, outputs)
+        yield Item("relabel", f"label_bytes_of_{also.name}", f"labels '{also.name}'", total, "bytes",
+                   f"{also.views} views as {also.codec.use}")  # fmt: skip
 
 
 def _evaluate(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet, flop_rate: float | None) -> Iterator[Item]:

@@ -1,21 +1,23 @@
 """A condensed data set as a trainer sees it: images, labels, view records and logits, by row or in batches.
 
 The order of an epoch is a function of (seed, epoch) alone: shards in a keyed order, rows in a keyed order within each,
-cut into global batches that ranks share out. Shard s shows view (epoch + s) mod V, so every epoch reads one byte range
-a shard. A CutMix partner is a row of the same shard, so no reader ever needs a second one for a picture.
+cut into global batches that ranks share out. Shard s shows view (epoch + s) mod V, or one that is drawn: every epoch
+reads one byte range a shard. A partner is a row of the same shard, so no reader ever needs a second one for a picture.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
+from raydc.labels.codecs import Codec
 from raydc.labels.views import NO_PARTNER, PLAIN, column, mix_of
 from raydc.sources.label_sets import StoredLabels
 from raydc.sources.lru import ByteCache
@@ -50,6 +52,8 @@ class Batch:
     """uint16 ``[B, 12]``."""
     logits: np.ndarray | None = None
     """float32 ``[B, K]``."""
+    encoded: np.ndarray | None = None
+    """uint8 ``[B, row_bytes]``: the logits as they are stored, where they were asked for so."""
     partners: np.ndarray | None = None
     partner_records: np.ndarray | None = None
     partner_labels: np.ndarray | None = None
@@ -62,6 +66,8 @@ class CondensedDataset:
         url: root of the data set, any fsspec URL or path, or its folder: the manifest is read with that one's patience
             (a URL has none, so a wrong one is told at once), the shards with ``patience.READING_S`` at the least.
         labels: name of the label set; None takes the first one, if there is any.
+        views: how many of its views are shown, the first ones; None: all.
+        draw: which of them an epoch shows of a shard: ``in_turn``, or ``random``.
         cache_bytes: bound of the encoded and decoded images kept in memory; at least one shard is.
         check: hash every image shard when it is first read.
 
@@ -70,7 +76,14 @@ class CondensedDataset:
     """
 
     def __init__(
-        self, url: str | Folder, labels: str | None = None, cache_bytes: int = 2 << 30, check: bool = True
+        self,
+        url: str | Folder,
+        labels: str | None = None,
+        cache_bytes: int = 2 << 30,
+        check: bool = True,
+        *,
+        views: int | None = None,
+        draw: Literal["in_turn", "random"] = "in_turn",
     ) -> None:
         first = url if isinstance(url, Folder) else Folder(url)
         self.manifest = manifests.read(first)
@@ -78,19 +91,28 @@ class CondensedDataset:
         self.classes = manifests.read_classes(self.folder, self.manifest)
         self.dataset_id = self.manifest.dataset_id
         self.image_size = self.manifest.images.size[0]
-        self.label_set = labels if labels is not None else next(iter(self.manifest.label_sets), None)
-        self._labels = (
-            StoredLabels(self.folder, self.manifest, self.label_set, cache_bytes // LABEL_SHARE)
-            if self.label_set is not None
-            else None
-        )
-        self.views = self._labels.labels.views if self._labels else 0
+        self._cache_bytes, self._check = cache_bytes, check
+        self._take(labels if labels is not None else next(iter(self.manifest.label_sets), None), views, draw)
         self._files = self.manifest.images.files
         self._starts = np.cumsum([0, *(f.samples for f in self._files)])
         if self._starts[-1] != self.manifest.images.count:
             raise DataError(f"shards hold {self._starts[-1]} images, the manifest states {self.manifest.images.count}")
-        self._cache_bytes, self._check = cache_bytes, check
         self._forget()
+
+    def _take(self, labels: str | None, views: int | None, draw: Literal["in_turn", "random"]) -> None:
+        self.label_set, self._draw, self._labels = labels, draw, None
+        if labels is not None:
+            self._labels = StoredLabels(self.folder, self.manifest, labels, self._cache_bytes // LABEL_SHARE)
+        self.views = self._labels.first(views) if self._labels else 0
+
+    def labelled(
+        self, labels: str, views: int | None = None, draw: Literal["in_turn", "random"] = "in_turn"
+    ) -> CondensedDataset:
+        """The same images with another label set; what is held of the images is held once."""
+        other = copy.copy(self)
+        other._images, other._hashed = self._images, self._hashed  # a copy travels without
+        other._take(labels, views, draw)
+        return other
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -132,7 +154,7 @@ class CondensedDataset:
         rank: int = 0,
         world: int = 1,
         shuffle: bool = True,
-        logits: bool = True,
+        logits: bool | Literal["encoded"] = True,
         start: int = 0,
     ) -> Iterator[Batch]:
         """One epoch. Global batches are the same whatever ``world`` is; rank r gets rows ``r::world`` of each.
@@ -144,7 +166,8 @@ class CondensedDataset:
             rank: of this worker.
             world: number of workers.
             shuffle: False for the stored order.
-            logits: False to leave them where they lie; the views stay those of the label set.
+            logits: False to leave them where they lie, the views stay those of the label set; ``"encoded"`` to have
+                them as they are stored, for :func:`raydc.condense.codecs.decode` on another device.
             start: the first batch that is wanted; nothing is read of those before it.
 
         Raises:
@@ -157,7 +180,13 @@ class CondensedDataset:
                 "needs a row of every batch. Choose another batch or fewer workers"
             )
         order = islice(self._order(batch, Key((seed, "batches", epoch)) if shuffle else None), start, None)
-        return (self._gather(s[rank::world], rows[rank::world], epoch, logits) for s, rows in order)
+        key = Key((seed, "views", epoch))
+        return (self._gather(s[rank::world], rows[rank::world], epoch, key, logits) for s, rows in order)
+
+    @property
+    def codec(self) -> Codec | None:
+        """Of the label set."""
+        return self._labels.codec if self._labels else None
 
     def loader(
         self, epoch: int, batch: int, seed: int = 0, rank: int = 0, world: int = 1
@@ -203,19 +232,30 @@ class CondensedDataset:
         if len(rows):
             yield shards, rows
 
-    def _gather(self, shards: np.ndarray, rows: np.ndarray, epoch: int, logits: bool) -> Batch:
+    def _shown(self, epoch: int, shard: int, key: Key) -> int:
+        """The view of a shard that an epoch shows; the key is the epoch's."""
+        if self._draw == "random":
+            return int(key.child(shard).integers(0, self.views, 1)[0])
+        return (epoch + shard) % self.views
+
+    def _gather(
+        self, shards: np.ndarray, rows: np.ndarray, epoch: int, key: Key, logits: bool | Literal["encoded"]
+    ) -> Batch:
         """Collect rows of several shards into one batch."""
         borders = np.flatnonzero(np.diff(shards)) + 1
         parts = list(zip(shards[[0, *borders]].tolist(), np.split(rows, borders), strict=True))
         pieces = [self._piece(s, part) for s, part in parts]
         if self._labels is not None:
-            looks = [self._labels.read(self._files[s], (epoch + s) % self.views, logits) for s, _ in parts]
+            shown = [self._shown(epoch, s, key) for s, _ in parts]
+            looks = [self._labels.read(self._files[s], v, bool(logits)) for (s, _), v in zip(parts, shown, strict=True)]
             mixed = any((mix_of(r[part]) != PLAIN).any() for (r, _), (_, part) in zip(looks, parts, strict=True))
             for piece, (records, encoded), (s, part) in zip(pieces, looks, parts, strict=True):
                 piece["records"] = records[part]
                 if mixed:
                     piece |= self._partners(s, part, records)
-                if encoded is not None:
+                if encoded is not None and logits == "encoded":
+                    piece["encoded"] = encoded[part]
+                elif encoded is not None:
                     piece["logits"] = self._labels.decode(encoded[part])
         return Batch(**{name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]})
 

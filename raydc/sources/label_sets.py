@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from raydc.errors import DataError
+from raydc.errors import ConfigError, DataError
 from raydc.labels import views
-from raydc.labels.codecs import CODECS
+from raydc.labels.codecs import codec_of
 from raydc.sources.lru import ByteCache
 from raydc.sources.shard import LabelBlock, read_label_block
 from raydc.store import manifest as manifests
@@ -32,6 +32,8 @@ class StoredLabels:
 
     def __init__(self, folder: Folder, manifest: Manifest, name: str, cache_bytes: int) -> None:
         self.labels = manifests.open_label_set(manifest, name)
+        self.codec = codec_of(self.labels.codec.use, **self.labels.codec.settings())
+        self._name = name
         self._folder, self._size, self._classes = folder, manifest.images.size, manifest.source.classes
         self._files: dict[str, list[LabelFile]] = {}
         for file in self.labels.files:
@@ -80,7 +82,17 @@ class StoredLabels:
 
     def decode(self, rows: np.ndarray) -> np.ndarray:
         """Encoded labels uint8 ``[n, row_bytes]`` as logits float32 ``[n, K]``."""
-        return CODECS[self.labels.codec.use].decode(rows, self._classes)
+        return self.codec.decode(rows, self._classes)
+
+    def first(self, views: int | None) -> int:
+        """How many views are shown where so many are asked for, or all.
+
+        Raises:
+            ConfigError: the set has fewer.
+        """
+        if views is not None and views > self.labels.views:
+            raise ConfigError(f"{views} views asked for, but label set '{self._name}' has {self.labels.views}")
+        return views or self.labels.views
 
     def _forget(self) -> None:
         self._blocks: ByteCache[LabelBlock] = ByteCache(self._cache_bytes)

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from raydc.errors import DataError, nearest
-from raydc.labels.codecs import CODECS
+from raydc.labels.codecs import CODECS, Codec, codec_of
 from raydc.labels.views import COLUMNS
 from raydc.labels.views import VERSION as AUG_VERSION
 from raydc.store.card import CARD, CLASSES, INFO, front_matter, timm_info
@@ -179,11 +179,7 @@ def _class_file(classes: Sequence[str], manifest: Manifest) -> bytes:
 
 
 def _check_label_set(manifest: Manifest, name: str, labels: LabelSet) -> None:
-    codec = CODECS.get(labels.codec.use)
-    if codec is None or codec.version != labels.codec.version:
-        known = [f"{c.name} version {c.version}" for c in CODECS.values()]
-        wrote = f"codec '{labels.codec.use}' version {labels.codec.version}"
-        raise DataError(f"label set '{name}' uses {wrote}; this raydc knows {', '.join(known)}. Update raydc")
+    codec = _codec(labels, name)
     if labels.aug.version != AUG_VERSION or tuple(labels.aug.columns[: len(COLUMNS)]) != COLUMNS:
         raise DataError(f"label set '{name}' has view records version {labels.aug.version}, expected {AUG_VERSION}")
     dtype = codec.row_dtype(manifest.source.classes)
@@ -202,6 +198,19 @@ def _check_label_set(manifest: Manifest, name: str, labels: LabelSet) -> None:
     for path, views in covered.items():
         if sorted(views) != list(range(labels.views)):
             raise DataError(f"label set '{name}' has {len(views)} of {labels.views} views of {path}. Relabel it")
+
+
+def _codec(labels: LabelSet, name: str) -> Codec:
+    used = labels.codec
+    versions = {use: kind.version for use, kind in CODECS.items()}
+    if versions.get(used.use) != used.version:
+        known = ", ".join(f"{use} version {version}" for use, version in versions.items())
+        wrote = f"codec '{used.use}' version {used.version}"
+        raise DataError(f"label set '{name}' uses {wrote}; this raydc knows {known}. Update raydc")
+    try:
+        return codec_of(used.use, **used.settings())
+    except TypeError:
+        raise DataError(f"label set '{name}' has codec {used.model_dump()}: its settings are not those of it") from None
 
 
 def _row_dtype(labels: LabelSet, name: str) -> np.dtype:

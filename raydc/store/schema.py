@@ -69,6 +69,12 @@ class CodecName(Record):
 
     use: str
     version: int
+    k: int | None = None
+    """How many logits a row keeps, where it keeps some."""
+
+    def settings(self) -> dict[str, int]:
+        """What a row cannot be read without, beside the number of classes."""
+        return {} if self.k is None else {"k": self.k}
 
 
 class Aug(Record):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
 
+from raydc.condense import codecs
 from raydc.condense.views import SAMPLER, render
 from raydc.config.axes.views import Views
-from raydc.config.stages.evaluate import Loss, MseCe
+from raydc.config.stages.evaluate import Loss, MseCe, Renormalized
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.labels.views import column, draw
@@ -31,7 +33,9 @@ class StudentData(Protocol):
     def __len__(self) -> int:
         """Images."""
 
-    def batches(self, epoch: int, batch: int, seed: int = 0, *, logits: bool = True, start: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int, batch: int, seed: int = 0, *, logits: bool | Literal["encoded"] = True, start: int = 0
+    ) -> Iterator[Batch]:
         """The batches of an epoch from ``start`` on, the short last one kept; stored logits only where asked for."""
 
 
@@ -44,7 +48,9 @@ class RealImages:
     def __len__(self) -> int:
         return len(self._images)
 
-    def batches(self, epoch: int, batch: int, seed: int = 0, *, logits: bool = True, start: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int, batch: int, seed: int = 0, *, logits: bool | Literal["encoded"] = True, start: int = 0
+    ) -> Iterator[Batch]:
         """Yield the batches of an epoch in a keyed order; records and logits are None."""
         for rows in global_batches(Key((seed, "real", "epoch", epoch)), len(self), batch)[start:]:
             pixels = self._images.take(rows).permute(0, 2, 3, 1).numpy()
@@ -115,10 +121,12 @@ class StudentFeed:
         """Every batch from a step on, without end: pass after pass over the data."""
         passes, first = divmod(step, steps_per_epoch(len(self._data), self._batch))
         for number in itertools.count(passes):
-            stored = self._labels == "soft" and not self._fresh
+            stored: bool | Literal["encoded"] = "encoded" if self._labels == "soft" and not self._fresh else False
             batches = self._data.batches(number, self._batch, seed=self._seed, logits=stored, start=first)
             for i, batch in enumerate(without_single(batches), start=first):
-                yield self._share(self._viewed(batch, self._key.child("epoch", number, "batch", i)))
+                viewed = self._viewed(batch, self._key.child("epoch", number, "batch", i))
+                yield self._share(viewed, step // self._steps)
+                step += 1
             first = 0
 
     def _viewed(self, batch: Batch, key: Key) -> Batch:
@@ -134,12 +142,12 @@ class StudentFeed:
         return dataclasses.replace(batch, partners=batch.images[partner], partner_records=records[partner],
                                    partner_labels=batch.labels[partner])  # fmt: skip
 
-    def _share(self, batch: Batch) -> Share:
+    def _share(self, batch: Batch, epoch: int) -> Share:
         if batch.records is None:
             raise ValueError("a batch without view records cannot be rendered")
         partners = None if batch.partners is None else self._pixels(batch.partners)
         x01 = render(self._pixels(batch.images), batch.records, self._size, partners, batch.partner_records)
-        target = self._soft(batch, x01) if self._labels == "soft" else self._hard(batch)
+        target = self._soft(batch, x01, epoch) if self._labels == "soft" else self._hard(batch)
         return Share(x01, target, len(x01))
 
     def _hard(self, batch: Batch, mixed: bool = True) -> Hard:
@@ -149,16 +157,24 @@ class StudentFeed:
             return Hard(labels.to(self._device))
         return mixed_target(batch.records, labels, torch.from_numpy(batch.partner_labels), self._device)
 
-    def _soft(self, batch: Batch, x01: torch.Tensor) -> Target:
-        logits, loss = self._logits(batch, x01), self._loss
+    def _soft(self, batch: Batch, x01: torch.Tensor, epoch: int) -> Target:
+        loss = self._loss
         if isinstance(loss, MseCe):
-            return Regression(logits, self._hard(batch, loss.label == "mixed"), loss.gamma)
-        return Soft(logits, loss.temperature, loss.squared)
+            hard = self._hard(batch, loss.label == "mixed")
+            return Regression(self._logits(batch, x01, math.inf), hard, loss.gamma)
+        teacher, student = loss.temperatures(epoch)
+        # The k likeliest are looked for among logits that are comparable: what a row leaves out stands at its mean.
+        read_at = math.inf if isinstance(loss.target, Renormalized) else teacher
+        return Soft(self._logits(batch, x01, read_at), teacher, loss.squared, student, loss.target)
 
     def _pixels(self, images: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self._device)
 
-    def _logits(self, batch: Batch, x01: torch.Tensor) -> torch.Tensor:
+    def _logits(self, batch: Batch, x01: torch.Tensor, temperature: float) -> torch.Tensor:
+        """The teachers' answers, float32 ``[B, classes]``; stored ones are opened on the device, for a temperature."""
+        if batch.encoded is not None and isinstance(self._data, CondensedDataset) and self._data.codec is not None:
+            rows = torch.from_numpy(batch.encoded).to(self._device)
+            return codecs.decode(rows, self._data.codec, len(self._data.classes), temperature)
         if batch.logits is not None:
             return torch.from_numpy(batch.logits).to(self._device)
         if self._labeller is None:

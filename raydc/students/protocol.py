@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from raydc.config.axes.views import Views
 from raydc.config.load import digest
-from raydc.config.stages.evaluate import EvaluateConfig
+from raydc.config.stages.evaluate import EvaluateConfig, Labels
 from raydc.config.stages.networks import Normalize, StudentConfig
 from raydc.errors import DataError
 from raydc.keys import Key
@@ -33,22 +34,40 @@ class StudentJob(BaseModel):
     labels: Literal["soft", "hard"]
     student: StudentConfig
     seed: int
+    stored: Labels | None = None
+    """The stored labels that it learns from, or whose views alone it sees; None: it draws views of its own."""
 
     @property
     def name(self) -> str:
         """Readable, unique among the jobs of a run, safe in paths."""
         tail = digest(self.model_dump(mode="json", by_alias=True))[:8]
-        return f"{self.data}-{self.labels}-{self.student.name}-s{self.seed}-{tail}"
+        labels = self.stored.called if self.stored and self.labels == "soft" else self.labels
+        return f"{self.data}-{labels}-{self.student.name}-s{self.seed}-{tail}"
 
 
-def student_jobs(config: EvaluateConfig) -> list[StudentJob]:
-    """Every student of a protocol; seed by seed, so that an interrupted evaluation has whole comparisons."""
+def student_jobs(config: EvaluateConfig, sets: Sequence[str] = ()) -> list[StudentJob]:
+    """Every student of a protocol; seed by seed, so that an interrupted evaluation has whole comparisons.
+
+    A student of hard labels sees the views of the first label set, so that only its targets are others.
+
+    Args:
+        config: the protocol.
+        sets: the label sets that the run stores, taken in turn where the protocol names none.
+    """
+    stored = config.label_sets or [Labels(set=name) for name in sets]
+
+    def kinds(data: str, labels: str) -> list[Labels | None]:
+        if not stored or data == "full":
+            return [None]
+        return [*stored] if labels == "soft" else [stored[0]]
+
     return [
-        StudentJob(data=data, labels=labels, student=student, seed=seed)
+        StudentJob(data=data, labels=labels, student=student, seed=seed, stored=which)
         for seed in config.seeds
         for student in config.students
         for data in config.data
         for labels in config.labels
+        for which in kinds(data, labels)
     ]
 
 
@@ -103,8 +122,9 @@ def train_student(
     steps = steps_per_epoch(reference or len(data), config.batch)
     fit = Fit(network, config, key=key.child("steps"), pace=steps, normalize=normalize, average=config.average,
               device=device)  # fmt: skip
+    loss = job.stored.loss if job.stored and job.stored.loss else config.loss
     feed = StudentFeed(data, job.labels, key.child("views"), batch=config.batch, seed=job.seed, size=image_size,
-                       views=views or Views(), loss=config.loss, steps=steps, device=device, labeller=labeller,
+                       views=views or Views(), loss=loss, steps=steps, device=device, labeller=labeller,
                        fresh=fresh)  # fmt: skip
     training = Training(job.name, fit, feed, partial(whole_batches, tests, TEST_BATCH, device), epochs=config.epochs,
                         test_every=config.test_every)  # fmt: skip

@@ -14,7 +14,7 @@ LEAVES = {"keys", "errors"}
 ROOMS: dict[str, set[str]] = {
     "config": set(),
     "labels": {"config"},
-    "plan": {"config"},
+    "plan": {"config", "labels"},
     "condense": {"config", "labels"},
     "store": {"config", "labels", "plan"},
     "report": {"config", "labels", "plan", "store"},

@@ -66,7 +66,7 @@ def test_all_mistakes_are_told_at_once() -> None:
             "synthesize.augment.5.min_scale",
             "synthesize.objective.0.weight",
             "synthesize.optimizer.betas.1",
-            "relabel.codec",
+            "relabel.codec.use",
             "relabel.view",
             "evaluate.students.0.arch.name",
             "engine.gpu_per_worker",
@@ -86,7 +86,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("synthesize.initialize.use", "noise"),
         ("synthesize.augment.1.min_scale.shape", "cosine"),
         ("synthesize.augment.4.pp", "p"),
-        ("relabel.codec", "fp16"),
+        ("relabel.codec.use", "fp16"),
         ("engine.gpu_per_worker", "gpus_per_worker"),
     ],
 )

@@ -16,6 +16,7 @@ from raydc.condense.augment import AUGMENTATIONS
 from raydc.condense.discrepancy import DISCREPANCIES
 from raydc.condense.initialize import INITIALIZERS
 from raydc.config.axes.augment import Augment
+from raydc.config.axes.codec import Codec
 from raydc.config.axes.discrepancy import Discrepancy
 from raydc.config.axes.initialize import Initialize
 from raydc.config.axes.optimize import Optimizer, Schedule
@@ -32,7 +33,7 @@ from raydc.engine.listing import AXES, SAMPLINGS
 from raydc.labels.codecs import CODECS
 from raydc.labels.views import MIXES
 from raydc.plan.blocks import GROUPS
-from raydc.plan.cost import IMAGE_BYTES_PER_PIXEL, LABEL_BYTES
+from raydc.plan.cost import IMAGE_BYTES_PER_PIXEL
 from raydc.sources.base import FIND
 from raydc.teachers.libraries import LIBRARIES
 from raydc.teachers.schedule import SCHEDULES
@@ -60,8 +61,9 @@ def members(union: Any) -> dict[str, type[Strict]]:
         (Initialize, INITIALIZERS),
         (Schedule, SCHEDULES),
         (Mix, MIXES),
+        (Codec, CODECS),
     ],
-    ids=["augment", "discrepancy", "initialize", "schedule", "mix"],
+    ids=["augment", "discrepancy", "initialize", "schedule", "mix", "codec"],
 )
 def test_every_record_of_an_axis_is_a_registered_component(union: Any, table: dict[str, Any]) -> None:
     assert set(members(union)) == set(table)
@@ -85,8 +87,6 @@ def test_every_network_has_a_file_of_its_name_with_a_card() -> None:
 @pytest.mark.parametrize(
     ("model", "field", "known"),
     [
-        (RelabelConfig, "codec", {*CODECS}),
-        (RelabelConfig, "codec", {*LABEL_BYTES}),
         (BlockConfig, "group", {*GROUPS}),
         (TeacherPool, "sampling", {*SAMPLINGS}),
         (PackConfig, "format", {*IMAGE_BYTES_PER_PIXEL}),

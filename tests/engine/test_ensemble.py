@@ -12,15 +12,20 @@ import torch
 from toys import pixels, write_images
 
 from raydc.condense.views import render
-from raydc.engine import evaluate, relabel
+from raydc.config.stages.relabel import LabelSetConfig
+from raydc.engine import evaluate, labeler, relabel
 from raydc.engine.ensemble import stored, teacher_names, teachers
+from raydc.engine.labeler import receipts, views_key
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record, teacher
+from raydc.errors import ConfigError
 from raydc.keys import Key
-from raydc.labels.codecs import CODECS
+from raydc.labels.codecs import codec_of
 from raydc.labels.views import column, draw
 from raydc.sources.condensed import CondensedDataset
+from raydc.store.folder import Folder
 from raydc.store.manifest import publish, read
+from raydc.store.verify import verify
 from raydc.teachers.networks import build
 from raydc.teachers.teacher import save
 from tests.engine.small import Small, small
@@ -46,6 +51,10 @@ def two(folder: Path, **relabel_settings: Any) -> Small:
     return made
 
 
+def _place(run: Run) -> Folder:
+    return receipts(run, relabel.settings(run).sets[0])
+
+
 def label(made: Small) -> None:
     relabel.relabel(made.run, ["condensed"], lambda *a: made.emit("started", of=a), made.emit)
 
@@ -53,7 +62,7 @@ def label(made: Small) -> None:
 def expected(run: Run, names: list[str], shard: int, view: int) -> torch.Tensor:
     """The mean of the teachers' logits, computed from the images."""
     images = torch.from_numpy(pixels(8, SIDE)[[slice(0, 3), slice(3, 8)][shard]].transpose(0, 3, 1, 2).copy())
-    key = run.key.child("relabel", "condensed", "soft", shard, view)
+    key = views_key(run, "condensed", shard).child(view)
     records = draw(key, len(images), SIDE, SIDE, SIDE, relabel.settings(run).view)
     partner = column(records, "partner").astype(int)
     x = render(images, records, SIDE, images[partner], records[partner])
@@ -84,14 +93,57 @@ def test_labels_of_one_and_of_two_teachers_are_stored(
     made = two(tmp_path / "run", codec="fp16", **settings)
     assert not relabel.labelled(made.run) and stored(made.run.config)
     label(made)
-    assert relabel.labelled(made.run) and relabel.summary(made.run, ["condensed"]).startswith("2 views")
+    assert relabel.labelled(made.run) and relabel.summary(made.run, ["condensed"]).startswith("soft: 2 views")
     found = read(made.run.dataset("condensed")).label_sets["soft"]
     assert found.teachers == [f"sha256:{read_record(made.run.teachers(), n).sha256}" for n in names]
     data = CondensedDataset(made.run.dataset("condensed").url)
     for row in range(8):
         shard, first = (0, 0) if row < 3 else (1, 3)
-        rows = CODECS["fp16"].encode(expected(made.run, names, shard, 1).numpy())
-        assert np.array_equal(data.at(row, 1)[3], CODECS["fp16"].decode(rows, 4)[row - first])
+        rows = codec_of("fp16").encode(expected(made.run, names, shard, 1).numpy())
+        assert np.array_equal(data.at(row, 1)[3], codec_of("fp16").decode(rows, 4)[row - first])
+
+
+def test_sets_side_by_side_keep_the_same_answers_and_the_teachers_are_asked_once(
+    tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    answers = labeler.answers
+    monkeypatch.setattr(labeler, "answers", lambda *a: asked.append(len(a[1])) or answers(*a))
+    also = [
+        {"name": "bytes", "views": 1, "codec": "int8"},
+        {"name": "best", "codec": {"use": "top_k", "k": 2}, "views": 3},
+    ]
+    made = two(tmp_path / "run", codec="fp16", also=also)
+    label(made)
+    assert asked == [3] * 3 + [5] * 3  # three views of two shards, whatever number of sets keeps them
+    folder = made.run.dataset("condensed")
+    sets = read(folder).label_sets
+    assert {name: (s.views, s.codec.use, s.codec.k) for name, s in sets.items()} == {
+        "soft": (2, "fp16", None), "bytes": (1, "int8", None), "best": (3, "top_k", 2)}  # fmt: skip
+    whole, coarse, best = (CondensedDataset(folder.url, name) for name in sets)
+    for row in range(8):
+        logits, near, few = (data.at(row, 0)[3] for data in (whole, coarse, best))
+        assert np.array_equal(whole.at(row, 0)[2], coarse.at(row, 0)[2])
+        assert np.abs(logits - near).max() < 0.51 * np.ptp(logits) / 255 + 1e-2
+        assert np.argsort(-logits)[:2].tolist() == np.argsort(-few)[:2].tolist()
+    lost = [s.fidelity["T4"]["kl_mean"] / s.fidelity["T4"]["information"] for s in sets.values()]
+    assert lost[0] < lost[1] < 0.01 < lost[2] < 1
+    assert verify(folder) == []
+
+
+def test_a_set_that_comes_later_leaves_the_others_alone(tmp_path: Path, here: None) -> None:
+    made = two(tmp_path / "run", codec="fp16")
+    label(made)
+    folder = made.run.dataset("condensed")
+    before = {file.path: folder.digest(file.path).sha256 for file in read(folder).label_sets["soft"].files}
+    later = relabel.settings(made.run).model_copy(update={"also": [LabelSetConfig(name="late", views=1)]})
+    run = Run(made.run.config.model_copy(update={"relabel": later}), made.run.folder.url)
+    relabel.relabel(run, ["condensed"], lambda *a: None, made.emit)
+    assert {f.path: folder.digest(f.path).sha256 for f in read(folder).label_sets["soft"].files} == before
+    assert read(folder).label_sets["late"].views == 1
+    other = later.model_copy(update={"also": [LabelSetConfig(name="late", views=2)]})
+    with pytest.raises(ConfigError, match="label set 'late' that was made with other settings"):
+        relabel.relabel(Run(run.config.model_copy(update={"relabel": other}), run.url), ["condensed"], print, made.emit)
 
 
 def test_labels_of_other_teachers_are_never_taken_for_ones_own(tmp_path: Path) -> None:
@@ -103,11 +155,11 @@ def test_labels_of_other_teachers_are_never_taken_for_ones_own(tmp_path: Path) -
     for way in ways:
         changed = relabel.settings(run).model_validate({"views": 2, "teachers": way})
         config = run.config.model_copy(update={"relabel": changed})
-        places.add(relabel.receipts(Run(config, run.folder.url)).url)
+        places.add(_place(Run(config, run.folder.url)).url)
         digests.add(evaluate.protocol_digest(config))
     assert len(places) == len(digests) == len(ways)
     changed = relabel.settings(run).model_validate({"views": 2, "teachers": {"batch": 7}})
-    assert relabel.receipts(Run(run.config.model_copy(update={"relabel": changed}), run.folder.url)).url in places, (
+    assert _place(Run(run.config.model_copy(update={"relabel": changed}), run.folder.url)).url in places, (
         "how many images a teacher sees at once changes nothing where each is answered by itself"
     )
 

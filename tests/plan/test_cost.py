@@ -9,9 +9,8 @@ import pytest
 
 from raydc.config.load import validate
 from raydc.config.schema import RunConfig
-from raydc.labels.codecs import CODECS
 from raydc.labels.views import COLUMNS
-from raydc.plan.cost import LABEL_BYTES, RECORD_BYTES, Cost, cost
+from raydc.plan.cost import RECORD_BYTES, Cost, cost
 from raydc.plan.fleet import Fleet, Kind
 
 RN18 = 2 * 1.814e9
@@ -150,9 +149,13 @@ def test_every_setting_that_costs_is_counted() -> None:
     assert price(run(2, 10, relabel={"codec": "int8"}), 250).label_bytes < 0.6 * base.label_bytes
 
 
-@pytest.mark.parametrize("name", sorted(CODECS))
-def test_label_bytes_are_those_of_the_codec(name: str) -> None:
-    per_class, per_row = LABEL_BYTES[name]
-    assert CODECS[name].row_dtype(321).itemsize == 321 * per_class + per_row
-    assert set(LABEL_BYTES) == set(CODECS)
+def test_a_record_has_the_bytes_that_are_counted() -> None:
     assert 2 * len(COLUMNS) == RECORD_BYTES
+
+
+def test_sets_side_by_side_are_counted_and_ask_the_teachers_once() -> None:
+    base = price(run(2, 10), 250)
+    also = [{"name": "small", "views": 30, "codec": "int4"}]
+    both = price(run(2, 10, relabel={"also": also}), 250)
+    assert both.labels == base.labels and both.label_flop == base.label_flop
+    assert both.label_bytes - base.label_bytes == base.images * 30 * (24 + 4 + 125)

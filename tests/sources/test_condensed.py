@@ -124,6 +124,39 @@ def test_it_travels_to_other_processes_without_its_cache(data: CondensedDataset)
     assert np.array_equal(next(copy.batches(1, 5)).images, next(data.batches(1, 5)).images)
 
 
+def test_fewer_views_are_the_first_ones_shown_in_turn(toy: toys.Toy) -> None:
+    data = raydc.open(toy.folder.url, views=2)
+    assert data.views == 2
+    for epoch in range(4):
+        for batch in data.batches(epoch, 5):
+            shard = np.searchsorted(np.cumsum(toy.shards), batch.index, side="right")
+            assert np.array_equal(batch.records, toy.records[(epoch + shard) % 2, batch.index])
+    with pytest.raises(ConfigError, match="4 views asked for, but label set 'soft' has 3"):
+        raydc.open(toy.folder.url, views=4)
+
+
+def test_drawn_views_are_a_function_of_seed_epoch_and_shard(toy: toys.Toy) -> None:
+    data = raydc.open(toy.folder.url, draw="random")
+
+    def shown(seed: int) -> list[int]:
+        views = []
+        for epoch in range(12):
+            for batch in data.batches(epoch, 23, seed):
+                shards = np.searchsorted(np.cumsum(toy.shards), batch.index, side="right")
+                hits = [(toy.records[:, row] == batch.records[i]).all(1) for i, row in enumerate(batch.index)]
+                of = {int(s): int(np.flatnonzero(h)[0]) for s, h in zip(shards, hits, strict=True)}
+                views += [of[s] for s in sorted(of)]
+        return views
+
+    assert shown(0) == shown(0) != shown(1) and set(shown(0)) == {0, 1, 2}
+
+
+def test_the_same_images_with_other_labels_are_decoded_once(toy: toys.Toy, data: CondensedDataset) -> None:
+    list(data.batches(0, 5))
+    other = data.labelled("soft", views=1, draw="random")
+    assert other._images is data._images and other._labels is not data._labels and (data.views, other.views) == (3, 1)
+
+
 def test_without_labels_the_caller_draws_its_own_views(tmp_path: Path) -> None:
     toys.build(str(tmp_path / "set"), labels=False)
     data = raydc.open(str(tmp_path / "set"))

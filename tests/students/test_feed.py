@@ -11,7 +11,7 @@ from toys import Toy, build, write_labels
 
 from raydc.condense.views import render
 from raydc.config.axes.views import CutMix, MixUp, RandAugment, Views
-from raydc.config.stages.evaluate import KL, MseCe
+from raydc.config.stages.evaluate import KL, MseCe, Renormalized, Stepped
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.labels.views import column, draw
@@ -83,7 +83,7 @@ def test_hard_targets_read_no_logits(toy: Toy, monkeypatch: pytest.MonkeyPatch) 
     list(feed(data, "hard")(1))
     assert read and max(read) <= 128 + max(toy.shards) * 24
     with pytest.raises(DataError, match="no soft labels"):
-        feed(data, "soft")._share(next(data.batches(0, 6, logits=False)))
+        feed(data, "soft")._share(next(data.batches(0, 6, logits=False)), 0)
 
 
 def test_views_are_drawn_where_none_are_stored(bare: CondensedDataset) -> None:
@@ -192,3 +192,21 @@ def test_a_data_set_of_one_more_than_a_batch_trains(tmp_path: Path) -> None:
     data = CondensedDataset(build(str(tmp_path / "d"), shards=(8, 5)).folder.url)
     assert [s.rows for s in feed(data, "hard")(0)] == [6, 7]
     assert [s.rows for s in feed(data, "soft", batch=12)(0)] == [13]
+
+
+def test_stored_labels_are_opened_on_the_device_at_the_temperature_of_the_epoch(tmp_path: Path) -> None:
+    toy = build(str(tmp_path / "set"))
+    stored = write_labels(toy.folder, manifests.read(toy.folder), toy.records, toy.logits, "best", "top_k", k=1)
+    manifests.add_label_set(toy.folder, "best", stored)
+    data = CondensedDataset(toy.folder.url, "best")
+    loss = KL(temperature=Stepped(start=8, factor=0.5, every=1, least=1), student=1.0)
+    for epoch, temperature in ((0, 8.0), (2, 2.0)):
+        for share, batch in zip(
+            feed(data, "soft", loss=loss)(epoch), data.batches(epoch, 6, logits="encoded"), strict=True
+        ):
+            assert (share.target.temperature, share.target.student) == (temperature, 1.0)
+            expected = data.codec.decode(batch.encoded, 3, temperature)
+            assert np.array_equal(share.target.logits.numpy(), expected)
+    alone = KL(target=Renormalized(use="renormalized", k=2))
+    share, batch = next(iter(feed(data, "soft", loss=alone)(0))), next(data.batches(0, 6))
+    assert np.array_equal(share.target.logits.numpy(), batch.logits) and share.target.rule == alone.target

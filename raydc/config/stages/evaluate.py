@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from raydc.config.axes.optimize import AdamW, Optimizer, Training
-from raydc.config.base import Decay, Positive, Strict, Weight
+from raydc.config.base import Decay, Name, Positive, Strict, Weight
 from raydc.config.stages.networks import StudentConfig
 from raydc.config.stages.squeeze import TeacherConfig
 
 
+class Dense(Strict):
+    """All classes, as the label gives them."""
+
+    use: Literal["dense"] = "dense"
+
+
+class Smoothed(Strict):
+    """The k likeliest classes; the rest of the mass spread evenly over the others (marginal smoothing)."""
+
+    use: Literal["smoothed"]
+    k: Positive
+
+
+class Renormalized(Strict):
+    """The k likeliest classes alone, their mass brought to 1 (marginal re-normalisation)."""
+
+    use: Literal["renormalized"]
+    k: Positive
+
+
+Rule = Annotated[Dense | Smoothed | Renormalized, Field(discriminator="use")]
+
+
+class Stepped(Strict):
+    """A temperature that falls by a factor every so many epochs, down to a floor."""
+
+    start: float = Field(gt=0)
+    factor: float = Field(0.7, gt=0, lt=1)
+    every: Positive = 30
+    least: float = Field(2.0, gt=0)
+
+    def at(self, epoch: int) -> float:
+        """The temperature of an epoch (from 0)."""
+        return max(self.least, self.start * self.factor ** (epoch // self.every))
+
+
 class KL(Strict):
-    """The divergence of the student's answer from the teacher's, both at one temperature."""
+    """The divergence of the student's answer from the teacher's at a temperature."""
 
     use: Literal["kl"] = "kl"
-    temperature: float = Field(20.0, gt=0)
+    temperature: Annotated[float, Field(gt=0)] | Stepped = 20.0
+    student: float | None = Field(None, gt=0)
+    """The student's temperature; absent: the teacher's."""
+    target: Rule = Dense()
+    """What is made of a row of logits."""
     squared: bool = False
-    """Multiply by the square of the temperature."""
+    """Multiply by the square of the teacher's temperature."""
+
+    def temperatures(self, epoch: int) -> tuple[float, float]:
+        """The teacher's and the student's in an epoch (from 0)."""
+        teacher = self.temperature.at(epoch) if isinstance(self.temperature, Stepped) else self.temperature
+        return teacher, self.student or teacher
 
 
 class MseCe(Strict):
@@ -31,6 +76,30 @@ class MseCe(Strict):
 
 
 Loss = Annotated[KL | MseCe, Field(discriminator="use")]
+
+
+class Labels(Strict):
+    """Which stored labels students learn from, and how: a point of the curve of accuracy against bytes."""
+
+    set: Name
+    """A label set of the data sets."""
+    views: Positive | None = None
+    """Of every image, the first so many that the set has; absent: all. What the others weigh is not counted."""
+    draw: Literal["in_turn", "random"] = "in_turn"
+    """Which view of a shard an epoch shows: the next one, or one that is drawn."""
+    loss: Loss | None = None
+    """Against these labels; absent: that of the protocol."""
+    name: Name | None = None
+
+    @property
+    def called(self) -> str:
+        """Its name in tables and plots."""
+        return self.name or (self.set if self.views is None else f"{self.set}-v{self.views}")
+
+
+def _set(value: Any) -> Any:
+    """``soft`` is short for ``{set: soft}``."""
+    return {"set": value} if isinstance(value, str) else value
 
 
 class WeightAverage(Strict):
@@ -51,6 +120,8 @@ class EvaluateConfig(Training):
     data: list[Literal["condensed", "random", "full"]] = ["condensed", "random"]
     """What students are trained on: the product, real images of equal number, all real images."""
     labels: list[Literal["soft", "hard"]] = ["soft", "hard"]
+    label_sets: list[Annotated[Labels, BeforeValidator(_set)]] = []
+    """Stored soft labels to learn from, one student each; absent: those that ``relabel`` names, all of them in turn."""
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
     epochs: Positive = 300
     """Epochs over the condensed set; every other set is trained for the same number of steps."""
@@ -66,3 +137,10 @@ class EvaluateConfig(Training):
     """Parallel workers; students are dealt to them."""
     verifiers: list[TeacherConfig] = []
     """Independent networks that say whether a picture is of its class, at 1 and at 5."""
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> EvaluateConfig:
+        names = [labels.called for labels in self.label_sets]
+        if len(set(names)) < len(names):
+            raise ValueError(f"label_sets need names of their own in tables, found {names}; give some a 'name'")
+        return self

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from raydc.config.axes.codec import Codec, Fp16
 from raydc.config.axes.views import Views
 from raydc.config.base import Name, Positive, Strict
 
@@ -37,24 +38,45 @@ class Ensemble(Strict):
         return self
 
 
-class RelabelConfig(Strict):
-    """Soft labels: the teachers' logits for views of every stored image."""
+class LabelSetConfig(Strict):
+    """One label set: its name in the data set, and what of the answers it keeps."""
 
     name: Name = "soft"
+    views: Positive = 300
+    """Views of every image, the first so many of an endless row: sets of one run show the same ones."""
+    codec: Codec = Fp16()
+
+
+class RelabelConfig(LabelSetConfig):
+    """Soft labels: the teachers' logits for views of every stored image."""
+
     mode: Literal["stored", "live"] = "stored"
     """Labels of ``views`` views kept beside the images, or made of fresh views while a student learns: ``views`` and
     ``codec`` then have no use."""
     teachers: Ensemble = Ensemble()
-    views: Positive = 300
     view: Views = Views()
-    codec: Literal["fp16", "int8"] = "fp16"
+    also: list[LabelSetConfig] = []
+    """More sets of the same answers, by other codecs or of fewer views: the teachers are asked once for all."""
 
-    def effective(self) -> dict[str, Any]:
-        """The settings that labels depend on: neither a name, nor what a live label or a lonely one has no use for."""
-        tree = self.model_dump(mode="json", exclude={"name", "teachers"})
+    @property
+    def sets(self) -> list[LabelSetConfig]:
+        """All label sets that are stored."""
         if self.mode == "live":
-            tree = {k: v for k, v in tree.items() if k not in ("views", "codec")}
+            return []
+        return [LabelSetConfig(name=self.name, views=self.views, codec=self.codec), *self.also]
+
+    def asked(self) -> dict[str, Any]:
+        """The settings that an answer depends on, whatever is kept of it; not what a lonely image has no use for."""
         ensemble = self.teachers.model_dump(mode="json", exclude={"names"})
         if self.teachers.norm == "running" and self.teachers.combine != "norm_mean":
             del ensemble["batch"]
-        return {**tree, "teachers": ensemble}
+        return {"view": self.view.model_dump(mode="json"), "teachers": ensemble}
+
+    @model_validator(mode="after")
+    def _side_by_side(self) -> RelabelConfig:
+        names = [s.name for s in (self, *self.also)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"label sets need names of their own, found {names}")
+        if self.mode == "live" and self.also:
+            raise ValueError("mode: live stores nothing; leave 'also' out, or take mode: stored")
+        return self

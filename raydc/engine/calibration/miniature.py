@@ -7,7 +7,6 @@ the engine's own parts open them. Nothing is fetched, and the folder of the real
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +14,16 @@ import torch
 
 from raydc.condense.statistics import Statistics
 from raydc.condense.taps import layers
-from raydc.condense.views import SAMPLER
 from raydc.config.stages.squeeze import TeacherConfig
+from raydc.engine.relabel import described
 from raydc.engine.run import Run
 from raydc.engine.statistics import needed
 from raydc.engine.weights import read_record
-from raydc.labels.codecs import CODECS, describe
-from raydc.labels.views import COLUMNS, VERSION
+from raydc.labels.codecs import Codec
 from raydc.plan.blocks import Block
 from raydc.sources.classes import class_list
 from raydc.sources.decode import encode
-from raydc.store.manifest import ImageFile, Images, LabelFile, LabelSet, Manifest, Source, publish
-from raydc.store.schema import Aug, CodecName
+from raydc.store.manifest import ImageFile, Images, LabelFile, Manifest, Source, publish
 from raydc.store.shards import Sample, image_shard, keys_digest, label_shard
 from raydc.teachers.networks import build
 from raydc.teachers.statistics import layout_of
@@ -91,7 +88,7 @@ def images(run: Run, pixels: np.ndarray, block: Block, classes: list[str]) -> Ma
     return Manifest(source=source, images=shown)
 
 
-def labels(run: Run, manifest: Manifest, views: list[tuple[int, np.ndarray, np.ndarray]], codec: str) -> Manifest:
+def labels(run: Run, manifest: Manifest, views: list[tuple[int, np.ndarray, np.ndarray]], codec: Codec) -> Manifest:
     """The same with a label set, which is written: of each view its number, records and encoded labels."""
     folder, image_file = run.dataset("condensed"), manifest.images.files[0]
     tar, members = label_shard(views)
@@ -99,13 +96,7 @@ def labels(run: Run, manifest: Manifest, views: list[tuple[int, np.ndarray, np.n
     receipt = folder.write(path, tar)
     file = LabelFile(path=path, bytes=receipt.bytes, sha256=receipt.sha256, images=image_file.path,
                      views=(0, len(views)), members=members, keys_sha256=image_file.keys_sha256)  # fmt: skip
-    used, classes = CODECS[codec], manifest.source.classes
-    found = LabelSet(
-        views=len(views), codec=CodecName(use=used.name, version=used.version), files=[file],
-        row_bytes=used.row_dtype(classes).itemsize, row_dtype=describe(used, classes),
-        aug=Aug(version=VERSION, columns=list(COLUMNS), sampler=SAMPLER, size=run.config.data.image_size),
-        decoder=f"Pillow {importlib.metadata.version('pillow')}",
-    )  # fmt: skip
+    found = described(codec, manifest.source.classes, run.config.data.image_size, len(views), [file])
     return manifest.model_copy(update={"label_sets": {LABELS: found}})
 
 

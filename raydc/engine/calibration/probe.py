@@ -21,6 +21,7 @@ import numpy as np
 import ray
 import torch
 
+from raydc.condense import codecs
 from raydc.condense.initialize import SCORED
 from raydc.condense.synthesize import Synthesis
 from raydc.config import RunConfig
@@ -29,11 +30,10 @@ from raydc.engine.calibration import miniature
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, stored, teachers
 from raydc.engine.evaluate import jobs, normalize_of
-from raydc.engine.relabel import TEMPERATURES, settings
+from raydc.engine.labeler import codec, loss, settings
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
 from raydc.engine.synthesizer import BlockMaker
-from raydc.labels.codecs import CODECS, fidelity
 from raydc.labels.views import draw
 from raydc.plan.blocks import Block
 from raydc.plan.forecast import Loop, Timing
@@ -189,27 +189,27 @@ class Probe:
             miniature.write(run, self.manifest, self.classes)
             return {"loop": None, "shard_image": 0.0}
         began = time.perf_counter()
-        labelling, codec = teachers(run, self.device), CODECS[settings(run).codec]
+        labelling, kept = teachers(run, self.device), codec(settings(run))
         pixels = torch.from_numpy(shown.transpose(0, 3, 1, 2).copy()).to(self.device)
         size, made = config.data.image_size, list[tuple[int, np.ndarray, np.ndarray]]()
-        answered: list[np.ndarray] = []
+        answered: list[torch.Tensor] = []
 
         def view() -> None:
             key = run.key.child("calibrate", "view", len(made))
             records = draw(key, count, size, size, size, settings(run).view)
             answered[:] = [answers(labelling, pixels, records, size, key)]
-            made.append((len(made), records, codec.encode(answered[0])))
+            made.append((len(made), records, codecs.encode(answered[0], kept).cpu().numpy()))
             hashlib.sha256(label_shard(made[-1:])[0])
 
         opened = time.perf_counter() - began
         loop = _loop(self._paced(view, seconds, WARM + LEAST), opened, count)
-        miniature.write(run, miniature.labels(run, self.manifest, made, codec.name), self.classes)
-        logits, rows = answered[0], made[-1][2]
-        loss = lambda: [fidelity(logits, codec.decode(rows, logits.shape[1]), t) for t in TEMPERATURES]  # noqa: E731
+        miniature.write(run, miniature.labels(run, self.manifest, made, kept), self.classes)
+        logits, rows = answered[0].cpu().numpy(), made[-1][2]
         pack = config.pack
         data = encode(shown[0], pack.format, pack.quality)
         read = Timing.of(self._paced(lambda: decode(data, "an image"), 0.0, least=9)).median
-        return {"loop": loop, "shard_image": read + Timing.of(self._paced(loss, 0.0)).median / count}
+        measuring = Timing.of(self._paced(lambda: loss(logits, rows, kept), 0.0)).median
+        return {"loop": loop, "shard_image": read + measuring / count}
 
     def student(self, place: int, seconds: float) -> dict[str, Any]:
         """Training steps of one student of the protocol, and its tests."""

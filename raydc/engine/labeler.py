@@ -1,0 +1,188 @@
+"""The actor of the relabel stage: one shard's views, the teachers' answers, and a label shard of each label set.
+
+Labels are made of what a reader will decode, never of the tensors that synthesis had in memory. The teachers are asked
+once for a view, whatever number of sets keeps the answer, and answers become bytes on the device that gave them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from raydc.condense import codecs
+from raydc.config import digest as digest_of
+from raydc.config.stages.relabel import LabelSetConfig, RelabelConfig
+from raydc.engine.context import working_on
+from raydc.engine.device import device
+from raydc.engine.ensemble import answers, teacher_names, teachers
+from raydc.engine.pipeline import Batch, told
+from raydc.engine.receipts import stamp
+from raydc.engine.run import Run
+from raydc.engine.weights import read_record
+from raydc.errors import ConfigError
+from raydc.keys import Key
+from raydc.labels.codecs import Codec, codec_of
+from raydc.labels.codecs.base import HALF_MAX, checked
+from raydc.labels.fidelity import fidelity, information
+from raydc.labels.views import COLUMNS, draw
+from raydc.plan.items import LABEL_FILE_BYTES
+from raydc.sources.shard import ImageShard
+from raydc.store.folder import Folder
+from raydc.store.manifest import LabelFile, read
+from raydc.store.schema import ImageFile
+from raydc.store.shards import label_shard
+from raydc.teachers.ensemble import Teachers
+from raydc.teachers.teacher import TeacherRecord
+
+TEMPERATURES = (1, 4, 20)
+"""Where the codec's loss is measured."""
+Measured = dict[str, dict[str, float]]
+View = tuple[int, np.ndarray, np.ndarray]
+"""Its number, its records uint16 ``[N, 12]`` and its encoded labels uint8 ``[N, row_bytes]``."""
+
+
+def settings(run: Run) -> RelabelConfig:
+    """The relabel section.
+
+    Raises:
+        ConfigError: the run has none.
+    """
+    if run.config.relabel is None:
+        raise ConfigError("this run has no soft labels: relabel is null in its config")
+    return run.config.relabel
+
+
+def records_of(run: Run) -> list[TeacherRecord]:
+    """The records of the labelling teachers."""
+    return [read_record(run.teachers(), name) for name in teacher_names(run.config)]
+
+
+def receipts(run: Run, made: LabelSetConfig) -> Folder:
+    """Where the receipts of a label set lie: other settings or other teachers never take them for their own."""
+    kept = made.model_dump(mode="json", exclude={"name"})
+    by = [settings(run).asked(), kept, [record.sha256 for record in records_of(run)]]
+    return run.work("relabel", f"{made.name}-{digest_of(by)[:8]}")
+
+
+def unit(dataset: str, shard: int) -> str:
+    """The name of a shard's receipt."""
+    return f"{dataset}-{shard:06d}"
+
+
+def views_key(run: Run, dataset: str, shard: int) -> Key:
+    """Names the views of a shard, whoever asks for them: every label set of a run shows the same ones."""
+    return run.key.child("relabel", dataset, shard)
+
+
+def codec(made: LabelSetConfig) -> Codec:
+    """The codec of a label set."""
+    return codec_of(**made.codec.model_dump())
+
+
+class Labeler:
+    """The Ray Data actor: rows of (dataset, shard) in, receipts out."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.config = settings(run)
+        self.receipts = [(s, receipts(run, s)) for s in self.config.sets]
+        self.manifest = cache(lambda dataset: read(run.dataset(dataset)))
+        self.device = device(run.config.engine)
+
+    @cached_property
+    def teachers(self) -> Teachers:
+        """The labelling teachers; first asked for with a shard in hand: a constructor's error would arrive as text."""
+        return teachers(self.run, self.device)
+
+    def __call__(self, batch: Batch) -> Batch:
+        return told(batch, self._labelled)
+
+    def _labelled(self, row: dict[str, Any]) -> None:
+        with working_on(self.run, f"shard {row['shard']} of {row['dataset']}", "relabel"):
+            self.label(row["dataset"], row["shard"])
+
+    def label(self, dataset: str, shard: int) -> None:
+        """Label one shard for every set that lacks it, and leave the receipts."""
+        began, name = time.time(), f"{unit(dataset, shard)}.json"
+        # A set that was labelled before, or that a worker which was given up came to the end of, has one.
+        todo = [(s, folder) for s, folder in self.receipts if not folder.exists(name)]
+        if not todo:
+            return
+        folder, manifest = self.run.dataset(dataset), self.manifest(dataset)
+        image_file = manifest.images.files[shard]
+        stored = ImageShard(folder, manifest, image_file, check_digest=True).images(np.arange(image_file.samples))
+        images = torch.from_numpy(stored.transpose(0, 3, 1, 2).copy()).to(self.device)
+        key = views_key(self.run, dataset, shard)
+        files: dict[str, list[dict[str, Any]]] = {s.name: [] for s, _ in todo}
+        measured: dict[str, Measured] = {s.name: {} for s, _ in todo}
+        last = max(s.views for s, _ in todo)
+        step = max(1, LABEL_FILE_BYTES // (self._view_bytes(todo) * len(images)))
+        for first in range(0, last, step):
+            made: dict[str, list[View]] = {s.name: [] for s, _ in todo}
+            for view in range(first, min(last, first + step)):
+                wanted = [s for s, _ in todo if view < s.views]
+                for s, one in self._view(images, key.child(view), view, wanted, measured):
+                    made[s.name].append(one)
+            for set_name, views in made.items():
+                if views:
+                    files[set_name].append(_write(folder, set_name, shard, image_file, views))
+        seconds = stamp(began)
+        for s, place in todo:
+            meta = {**seconds, "image_steps": len(images) * s.views, "bytes": sum(f["bytes"] for f in files[s.name])}
+            receipt = {"files": files[s.name], "count": len(images), "fidelity": measured[s.name], "meta": meta}
+            place.write_json(name, receipt)
+
+    def _view_bytes(self, todo: list[tuple[LabelSetConfig, Folder]]) -> int:
+        """Bytes of one view of one image in all sets."""
+        return sum(codec(s).row_dtype(self.teachers.classes).itemsize + 2 * len(COLUMNS) for s, _ in todo)
+
+    def _view(
+        self, images: torch.Tensor, key: Key, view: int, sets: list[LabelSetConfig], measured: dict[str, Measured]
+    ) -> Iterator[tuple[LabelSetConfig, View]]:
+        """One view of a shard for each of the sets that keep it; of the first view also what each of them loses."""
+        size = self.run.config.data.image_size
+        records = draw(key, len(images), images.shape[2], images.shape[3], size, self.config.view)
+        logits = answers(self.teachers, images, records, size, key)
+        if not bool((logits.abs() <= HALF_MAX).all()):
+            checked(logits.cpu().numpy())
+        for s in sets:
+            rows = codecs.encode(logits, codec(s)).cpu().numpy()
+            if view == 0:
+                measured[s.name].update(loss(logits.cpu().numpy(), rows, codec(s)))
+            yield s, (view, records, rows)
+
+
+def loss(logits: np.ndarray, rows: np.ndarray, codec: Codec) -> Measured:
+    """What a codec loses of labels, mean nats at each temperature, beside what there is to lose.
+
+    Args:
+        logits: before storage, float32 ``[N, K]``.
+        rows: stored, uint8 ``[N, row_bytes]``.
+        codec: between the two.
+    """
+    return {
+        f"T{t}": {
+            "kl_mean": fidelity(logits, codec.decode(rows, logits.shape[1], t), t),
+            "information": information(logits, t),
+        }
+        for t in TEMPERATURES
+    }
+
+
+def _write(folder: Folder, name: str, shard: int, image_file: ImageFile, views: list[View]) -> dict[str, Any]:
+    """Write views of a shard as one label file of a set; its entry in the manifest."""
+    tar, members = label_shard(views)
+    first, last = views[0][0], views[-1][0]
+    # With its digest: what other settings or a late twin wrote never stands under the name of a receipt.
+    digest = hashlib.sha256(tar).hexdigest()[:12]
+    receipt = folder.write(f"labels/{name}/train-{shard:06d}-v{first:04d}-{last:04d}-{digest}.tar", tar)
+    return LabelFile(
+        path=receipt.path, bytes=receipt.bytes, sha256=receipt.sha256, images=image_file.path, views=(first, last + 1),
+        members=members, keys_sha256=image_file.keys_sha256,
+    ).model_dump()  # fmt: skip
