@@ -191,7 +191,7 @@ def test_live_labels_are_made_while_students_learn_and_nothing_is_stored(tmp_pat
     for name, job in bench.jobs.items():
         bench.train(name)
         result = made.run.students().read_json(f"{name}.json")
-        assert result["epochs"] == 2 and evaluate.label_bytes(made.run, job) == 0
+        assert result["epochs"] == 2 and evaluate.learnt_from(made.run, job) == {"label_bytes": 0}
     assert {e["labels"] for e in evaluate.entries(made.run)} == {"soft", "hard"}
     soft = next(job for job in bench.jobs.values() if job.labels == "soft")
     again = bench._training(soft, None)
