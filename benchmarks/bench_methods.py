@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from common import RECORDS, ROOT, write_record
+from common import RECORDS, raydc, write_record
 from methods_plot import draw
 
 from raydc.engine.comparison import gather
@@ -57,17 +56,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to raydc run")
     parser.add_argument("--records", default=str(RECORDS), help="folder of the record")
     return parser.parse_args()
-
-
-def raydc(*arguments: str) -> str:
-    """Call the command line; its output."""
-    command = [sys.executable, "-m", "raydc", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(
-            f"{' '.join(command)} failed with exit code {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
-    return done.stdout
 
 
 def one_run(config: str, folder: Path, first: Path | None, overrides: list[str]) -> dict[str, Any]:

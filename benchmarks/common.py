@@ -40,6 +40,17 @@ def write_record(name: str, what: str, found: dict[str, Any], records: Path = RE
     return target
 
 
+def raydc(*arguments: str) -> str:
+    """Call the command line; its output."""
+    command = [sys.executable, "-m", "raydc", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(
+            f"{' '.join(command)} failed with exit code {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    return done.stdout
+
+
 def memory_of(pid: int) -> tuple[int, int, int]:
     """Sums over a process tree: proportional set size, resident set size, processes."""
     pss = rss = count = 0
