@@ -14,7 +14,7 @@ import torch
 
 from raydc.labels.codecs import Codec
 from raydc.labels.codecs.affine import Int4, Int8
-from raydc.labels.codecs.top_k import LEVELS, TopK
+from raydc.labels.codecs.top_k import LEVELS, MAX_CLASSES, TopK
 
 Encode = Callable[[torch.Tensor, Codec], torch.Tensor]
 Decode = Callable[[torch.Tensor, Codec, int, float], torch.Tensor]
@@ -75,17 +75,28 @@ def _to_int4(logits: torch.Tensor, codec: Codec) -> torch.Tensor:
 
 def _to_top_k(logits: torch.Tensor, codec: Codec) -> torch.Tensor:
     k = codec.settings["k"]
-    z, order = logits.sort(dim=1, descending=True, stable=True)
-    head, q = _quantize(z[:, :k], LEVELS)
-    rest = z[:, k:].double() if z.shape[1] > k else torch.zeros_like(z[:, :1], dtype=torch.float64)
+    order = _largest(logits, k)
+    head, q = _quantize(logits.gather(1, order), LEVELS)
+    left = torch.ones_like(logits, dtype=torch.bool).scatter_(1, order, False)
+    rest = (
+        logits[left].view(len(logits), -1).double() if logits.shape[1] > k else torch.zeros_like(logits[:, :1]).double()
+    )
     mean = rest.mean(1)
     spread = (rest - mean[:, None]).square().mean(1).clamp(max=torch.finfo(torch.float16).max)
     numbers = torch.stack([head[:, 0], head[:, 1], mean.half(), spread.half()], dim=1)
-    index = torch.stack([order[:, :k] & 255, order[:, :k] >> 8], dim=2).to(torch.uint8).flatten(1)
+    index = torch.stack([order & 255, order >> 8], dim=2).to(torch.uint8).flatten(1)
     return torch.cat([_bytes(numbers), index, q], dim=1)
 
 
 _ENCODERS: dict[str, Encode] = {"fp16": _to_fp16, Int8.name: _to_int8, Int4.name: _to_int4, TopK.name: _to_top_k}
+
+
+def _largest(z: torch.Tensor, k: int) -> torch.Tensor:
+    """As :func:`raydc.labels.codecs.top_k.largest`."""
+    bits = (z + 0.0).view(torch.int32).long()
+    below = MAX_CLASSES - 1 - torch.arange(z.shape[1], device=z.device)
+    ranked = (bits ^ (bits >> 31 & 0x7FFFFFFF)) * MAX_CLASSES + below
+    return MAX_CLASSES - 1 - (ranked.topk(k, dim=1).values & (MAX_CLASSES - 1))
 
 
 def _halves(rows: torch.Tensor) -> torch.Tensor:

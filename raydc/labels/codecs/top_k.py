@@ -49,11 +49,12 @@ class TopK:
         """See :class:`~raydc.labels.codecs.base.Codec`."""
         z = checked(logits)
         rows = np.empty(len(z), dtype=self.row_dtype(z.shape[1]))
-        order = np.argsort(-z, axis=1, kind="stable")
-        kept, rest = order[:, : self.k], np.take_along_axis(z, order[:, self.k :], axis=1)
+        kept = largest(z, self.k)
         rows["index"] = kept
         rows["lo"], rows["step"], rows["q"] = quantize(np.take_along_axis(z, kept, axis=1), LEVELS)
-        rows["mean"], rows["variance"] = moments(rest)
+        left = np.ones(z.shape, bool)
+        np.put_along_axis(left, kept, False, axis=1)
+        rows["mean"], rows["variance"] = moments(z[left].reshape(len(z), -1))
         return as_bytes(rows)
 
     def decode(self, rows: np.ndarray, classes: int, temperature: float = math.inf) -> np.ndarray:
@@ -66,6 +67,18 @@ class TopK:
         logits = np.repeat(level[:, None], classes, axis=1)
         np.put_along_axis(logits, kept, dequantize(found["lo"], found["step"], found["q"]), axis=1)
         return logits
+
+
+def largest(z: np.ndarray, k: int) -> np.ndarray:
+    """The classes of the k largest logits of float32 ``[N, K]``, int64 ``[N, k]``, from the largest down.
+
+    A logit's bits in an order that whole numbers share, with the class below them: no two are equal, so that a partial
+    sort, which is ten times faster than a whole one, has one result only.
+    """
+    bits = (z + np.float32(0)).view(np.int32).astype(np.int64)
+    ranked = (bits ^ (bits >> 31 & 0x7FFFFFFF)) * MAX_CLASSES + (MAX_CLASSES - 1 - np.arange(z.shape[1]))
+    best = np.partition(ranked, z.shape[1] - k, axis=1)[:, z.shape[1] - k :]
+    return MAX_CLASSES - 1 - (np.sort(best, axis=1)[:, ::-1] & (MAX_CLASSES - 1))
 
 
 def moments(rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
