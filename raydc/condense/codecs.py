@@ -78,9 +78,8 @@ def _to_top_k(logits: torch.Tensor, codec: Codec) -> torch.Tensor:
     order = _largest(logits, k)
     head, q = _quantize(logits.gather(1, order), LEVELS)
     left = torch.ones_like(logits, dtype=torch.bool).scatter_(1, order, False)
-    rest = (
-        logits[left].view(len(logits), -1).double() if logits.shape[1] > k else torch.zeros_like(logits[:, :1]).double()
-    )
+    none = torch.zeros_like(logits[:, :1])
+    rest = (logits[left].view(len(logits), -1) if logits.shape[1] > k else none).double()
     mean = rest.mean(1)
     spread = (rest - mean[:, None]).square().mean(1).clamp(max=torch.finfo(torch.float16).max)
     numbers = torch.stack([head[:, 0], head[:, 1], mean.half(), spread.half()], dim=1)

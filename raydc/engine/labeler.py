@@ -149,13 +149,25 @@ class Labeler:
         size = self.run.config.data.image_size
         records = draw(key, len(images), images.shape[2], images.shape[3], size, self.config.view)
         logits = answers(self.teachers, images, records, size, key)
-        if not bool((logits.abs() <= HALF_MAX).all()):
-            checked(logits.cpu().numpy())
         for s in sets:
-            rows = codecs.encode(logits, codec(s)).cpu().numpy()
+            rows = encoded(logits, codec(s))
             if view == 0:
                 measured[s.name].update(loss(logits.cpu().numpy(), rows, codec(s)))
             yield s, (view, records, rows)
+
+
+def encoded(logits: torch.Tensor, codec: Codec) -> np.ndarray:
+    """Logits float32 ``[N, K]`` as rows uint8 ``[N, row_bytes]``: made on a GPU where they are, and by NumPy elsewhere,
+    which is faster on a CPU (up to five times for top_k).
+
+    Raises:
+        DataError: a value that cannot be stored.
+    """
+    if logits.device.type == "cpu":
+        return codec.encode(logits.numpy())
+    if not bool((logits.abs() <= HALF_MAX).all()):
+        checked(logits.cpu().numpy())
+    return codecs.encode(logits, codec).cpu().numpy()
 
 
 def loss(logits: np.ndarray, rows: np.ndarray, codec: Codec) -> Measured:

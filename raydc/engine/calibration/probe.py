@@ -21,7 +21,6 @@ import numpy as np
 import ray
 import torch
 
-from raydc.condense import codecs
 from raydc.condense.initialize import SCORED
 from raydc.condense.synthesize import Synthesis
 from raydc.config import RunConfig
@@ -30,7 +29,7 @@ from raydc.engine.calibration import miniature
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, stored, teachers
 from raydc.engine.evaluate import jobs, normalize_of
-from raydc.engine.labeler import codec, loss, settings
+from raydc.engine.labeler import codec, encoded, loss, settings
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
 from raydc.engine.synthesizer import BlockMaker
@@ -198,7 +197,7 @@ class Probe:
             key = run.key.child("calibrate", "view", len(made))
             records = draw(key, count, size, size, size, settings(run).view)
             answered[:] = [answers(labelling, pixels, records, size, key)]
-            made.append((len(made), records, codecs.encode(answered[0], kept).cpu().numpy()))
+            made.append((len(made), records, encoded(answered[0], kept)))
             hashlib.sha256(label_shard(made[-1:])[0])
 
         opened = time.perf_counter() - began
