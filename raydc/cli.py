@@ -168,8 +168,8 @@ def trace(run: Annotated[str, typer.Argument(help="The folder of a run.")]) -> N
 
 @app.command()
 def ls(
-    what: Annotated[str, typer.Argument(help="methods, or an axis: initializers, augmentations, losses, ...")],
-    folder: Annotated[Path, typer.Option(help="Where method files lie.")] = Path("configs/methods"),
+    what: Annotated[str, typer.Argument(help="methods, protocols, or an axis: initializers, augmentations, ...")],
+    folder: Annotated[Path | None, typer.Option(help="Where their files lie; absent: below configs.")] = None,
 ) -> None:
     """List the points and axes of the design space."""
     from raydc.engine.listing import listing

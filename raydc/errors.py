@@ -28,6 +28,10 @@ class StorageError(DataError):
     """A storage that did not answer for longer than the run is patient: to try again later may help."""
 
 
+class Diverged(DataError):
+    """A training whose loss is no longer a number: another learning rate may do better."""
+
+
 class ClusterError(RaydcError):
     """The cluster failed: units of work that kept failing, or no machine to run them on. The run can be resumed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Strict(BaseModel):
@@ -23,6 +23,15 @@ class Anneal(Strict):
     """The fraction of the steps after which ``to`` is reached and kept."""
 
 
+def _absolute(url: str) -> str:
+    """Refuse a path that another process would look for elsewhere."""
+    if not (url.startswith(("/", "~")) or "://" in url):
+        raise ValueError("workers have other working directories than this one. Give an absolute path or a URL")
+    return url
+
+
+SharedFolder = Annotated[str, AfterValidator(_absolute)]
+"""The URL of a folder that several runs share."""
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -46,6 +46,11 @@ class RunConfig(Strict):
         """The names of the teachers that guide the pixels, in order."""
         return self.synthesize.teachers.pick([t.name for t in self.squeeze.teachers])
 
+    @property
+    def label_sets(self) -> list[str]:
+        """The names of the label sets that the run stores."""
+        return [s.name for s in self.relabel.sets] if self.relabel else []
+
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         problems = [*self._unknown_teachers(), *self._without_images(), *self._contradictions()]

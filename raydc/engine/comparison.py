@@ -14,6 +14,8 @@ from raydc.report.comparison import Compared
 from raydc.report.events import read_events
 from raydc.sources.condensed import CondensedDataset
 
+OTHERS = ("data", "labels", "augment", "verifiers", "workers", "store")
+"""Settings of an evaluation that change no student's score."""
 CLASSES = 10
 """Classes of which a picture is shown."""
 
@@ -46,7 +48,7 @@ def _gathered(run: Run) -> Compared:
 def protocol(run: Run) -> str:
     """A digest of what decides a score beside the images: the same for runs that may be compared."""
     tree = run.config.model_dump(mode="json", by_alias=True)
-    judged = {k: v for k, v in tree["evaluate"].items() if k not in ("data", "labels", "verifiers", "workers")}
+    judged = {k: v for k, v in tree["evaluate"].items() if k not in OTHERS}
     relabel = run.config.relabel
     kept = [s.model_dump(mode="json", exclude={"name"}) for s in relabel.sets] if relabel else []
     labels = relabel and [relabel.mode, relabel.asked(), kept]

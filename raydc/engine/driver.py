@@ -141,7 +141,7 @@ class Driver:
         return relabel.summary(self.run, self.datasets)
 
     def _evaluate(self) -> str:
-        config, wanted = self.run.config.evaluate, evaluate.jobs(self.run)
+        config, wanted = self.run.config.evaluate, evaluate.trials(self.run) | evaluate.jobs(self.run)
         self._start(len(wanted), len(done(self.run.students()) & set(wanted)), "student")
         verifiers.verify(self.run, self.blocks["condensed"], self.classes, self.source_ref, self.emit)
         evaluate.train_students(self.run, self.source_ref, self.emit)

@@ -7,6 +7,7 @@ import torch
 
 from raydc.condense.views import render
 from raydc.config import RunConfig
+from raydc.config.stages.networks import Normalize
 from raydc.config.stages.relabel import Ensemble
 from raydc.engine.run import Run
 from raydc.engine.weights import teacher
@@ -24,6 +25,12 @@ def teacher_names(config: RunConfig) -> list[str]:
     """The labelling teachers, in order."""
     ensemble = config.relabel.teachers if config.relabel else Ensemble()
     return ensemble.pick([t.name for t in config.squeeze.teachers])
+
+
+def normalize_of(config: RunConfig) -> Normalize:
+    """What students' inputs are normalised by: as the first teacher that labels expects them."""
+    first = teacher_names(config)[0]
+    return next(t.normalize for t in config.squeeze.teachers if t.name == first)
 
 
 def teachers(run: Run, on: torch.device) -> Teachers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -12,19 +12,21 @@ import ray
 import ray.train
 
 from raydc.config import RunConfig, digest
-from raydc.config.stages.networks import Normalize
+from raydc.config.stages.evaluate import EvaluateConfig
 from raydc.engine.context import working_on
 from raydc.engine.device import device
-from raydc.engine.ensemble import teacher_names, teachers
+from raydc.engine.ensemble import normalize_of, teacher_names, teachers
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
+from raydc.engine.shelf import Shelf
 from raydc.engine.trainers import fit
-from raydc.errors import DataError
-from raydc.sources.base import Source
+from raydc.errors import DataError, Diverged
+from raydc.sources.base import Source, Split
 from raydc.sources.condensed import CondensedDataset
+from raydc.sources.holdout import hold_out
 from raydc.store import manifest as manifests
 from raydc.students.feed import RealImages, StudentData
-from raydc.students.protocol import StudentJob, student_jobs, train_student
+from raydc.students.protocol import StudentJob, best_rate, student_jobs, train_student, trial_jobs, with_rate
 from raydc.teachers.ensemble import Teachers
 from raydc.teachers.feed import Images
 from raydc.teachers.training import Training
@@ -33,39 +35,61 @@ from raydc.teachers.training import Training
 def protocol_digest(config: RunConfig) -> str:
     """Eight hex digits that name how students are trained; another protocol never reuses a result.
 
-    All settings but those that a job names, and those that change no number. Of stored labels a job names the set,
-    whose name in the data set is never given to others.
+    Of stored labels a job names the set, whose name in the data set is never given to others.
     """
-    whose = {"students", "data", "labels", "label_sets", "seeds", "workers", "verifiers"}
-    protocol = config.evaluate.model_dump(mode="json", exclude=whose)
     labels = [config.relabel.asked(), teacher_names(config)] if config.relabel else None
-    return digest([protocol, labels])[:8]
-
-
-def normalize_of(config: RunConfig) -> Normalize:
-    """What students' inputs are normalised by: as the first teacher that labels expects them."""
-    first = teacher_names(config)[0]
-    return next(t.normalize for t in config.squeeze.teachers if t.name == first)
+    return digest([config.evaluate.effective(), labels])[:8]
 
 
 def jobs(run: Run) -> dict[str, StudentJob]:
     """Every student of the run, by the name of its result."""
+    return _named(run, student_jobs(run.config.evaluate, run.config.label_sets))
+
+
+def trials(run: Run) -> dict[str, StudentJob]:
+    """The trials that settle the learning rates of a run's students, by the names of their results."""
+    return _named(run, trial_jobs(run.config.evaluate, run.config.label_sets))
+
+
+def _named(run: Run, found: Iterable[StudentJob]) -> dict[str, StudentJob]:
     tail = protocol_digest(run.config)
-    sets = [s.name for s in run.config.relabel.sets] if run.config.relabel else []
-    return {f"{job.name}-{tail}": job for job in student_jobs(run.config.evaluate, sets)}
+    return {f"{job.name}-{tail}": job for job in found}
+
+
+def settled(run: Run, job: StudentJob) -> EvaluateConfig:
+    """The protocol of one student: with the rate that is tried, or the one that its trials have chosen."""
+    config = run.config.evaluate
+    if job.lr is not None:  # one test, for the last epoch decides
+        return with_rate(config, job.lr).model_copy(update={"test_every": config.epochs})
+    mine = {"seed": config.seeds[0], "lr": None}
+    tried = {name: t for name, t in trials(run).items()
+             if t.model_copy(update=mine) == job.model_copy(update=mine)}  # fmt: skip
+    found = {t.lr: run.students().read_json(f"{name}.json")["top1_last"] for name, t in tried.items() if t.lr}
+    return with_rate(config, best_rate(found) if found else None)
 
 
 def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> None:
-    """Train every student that has no result yet."""
-    folder, wanted = run.students(), jobs(run)
+    """Train every student that has no result yet, after the trials that choose its learning rate."""
+    for wanted in (trials(run), jobs(run)):
+        if wanted:
+            _train_all(run, wanted, source, emit)
+
+
+def _train_all(run: Run, wanted: dict[str, StudentJob], source: list[Any], emit: Callable[..., None]) -> None:
+    folder = run.students()
+    shelf = Shelf.of(run, source)
     finished = present(folder, wanted)
+    if len(finished) < len(wanted):
+        finished |= shelf.take({name: job for name, job in wanted.items() if name not in finished}, emit)
     if len(finished) == len(wanted):
+        shelf.keep(wanted)
         return
 
     def report(name: str) -> None:
         if name in wanted:
             result = folder.read_json(f"{name}.json")
             emit("unit_done", unit=wanted[name].name, seconds=result["wall_s"], worker=result["worker"], image_steps=0)
+            shelf.keep({name: wanted[name]})
 
     todo = [name for name in wanted if name not in finished]
     workers = min(run.config.evaluate.workers, len(todo))
@@ -74,6 +98,7 @@ def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> No
         # A student is trained by one worker alone, so there may be as many workers as there is room for.
         config, name = {"run": run, "todo": todo, "source": source}, f"students-{digest(todo)[:8]}"
         fit(run, name, _loop, (1, workers) if workers > 1 else 1, config, lambda: far(run), emit)
+    shelf.keep(wanted)
 
 
 def far(run: Run) -> list[Any]:
@@ -98,11 +123,13 @@ def entries(run: Run) -> list[dict[str, Any]]:
             {
                 "data": job.data,
                 "labels": job.labels,
+                "augment": job.augment,
                 "student": job.student.name,
                 "ipc": run.config.synthesize.ipc,
                 "seed": job.seed,
-                **{k: result[k] for k in ("top1_last", "top1_best", "top5_last", "epochs", "steps", "wall_s")},
+                **{k: result[k] for k in ("top1_last", "top1_best", "top5_last", "epochs", "steps", "lr", "wall_s")},
                 **learnt_from(run, job),
+                **({"from_store": True} if "kept_by" in result else {}),
             }
         )
     return found
@@ -138,7 +165,7 @@ class Bench:
     def __init__(self, run: Run, source: Source, rank: int) -> None:
         self.run, self.source, self.rank = run, source, rank
         self.device = device(run.config.engine)
-        self.jobs = jobs(run)
+        self.jobs = trials(run) | jobs(run)
         self.data: dict[str, StudentData] = {}
 
     @cached_property
@@ -147,21 +174,35 @@ class Bench:
         return Images(self.source, self.source.validation)
 
     @cached_property
+    def parted(self) -> tuple[Split, Split]:
+        """The training images without those that judge trials, and these."""
+        select = self.run.config.evaluate.select
+        if select is None:
+            raise ValueError("nothing is selected, so nothing is held out")
+        return hold_out(self.source.classes, self.source.train, select.fraction, self.run.key.child("select"))
+
+    @cached_property
     def teachers(self) -> Teachers:
         """The labelling teachers."""
         return teachers(self.run, self.device)
 
     def _data(self, job: StudentJob) -> StudentData:
-        if job.data not in self.data:
-            self.data[job.data] = (
-                RealImages(Images(self.source, self.source.train))
+        name = "part" if job.data == "full" and job.lr is not None else job.data
+        if name not in self.data:
+            self.data[name] = (
+                RealImages(Images(self.source, self.parted[0] if name == "part" else self.source.train))
                 if job.data == "full"
                 else CondensedDataset(self.run.dataset(job.data))
             )
-        data = self.data[job.data]
+        data = self.data[name]
         if isinstance(data, CondensedDataset) and job.stored:
             return data.labelled(job.stored.set, job.stored.views, job.stored.draw)
         return data
+
+    @cached_property
+    def trial_tests(self) -> Images:
+        """The training images that judge trials."""
+        return Images(self.source, self.parted[1])
 
     def train(self, name: str) -> None:
         """Train one student to its end and write its result; goes on from its checkpoint if it has one."""
@@ -174,15 +215,23 @@ class Bench:
             if folder.exists(f"{name}.json"):  # a worker that was given up has ended it just now
                 return
             raise
-        training = self._training(job, state)
+        protocol = settled(self.run, job)
+        training = self._training(job, protocol, state)
         began = saved = time.time()
-        for _ in training:
-            if time.time() - saved > self.run.config.engine.checkpoint_seconds:
-                states.write(f"{name}.safetensors", training.state())
-                states.write_json(f"{name}.json", {"epoch": training.records[-1].epoch})
-                saved = time.time()
+        try:
+            for _ in training:
+                if time.time() - saved > self.run.config.engine.checkpoint_seconds:
+                    states.write(f"{name}.safetensors", training.state())
+                    states.write_json(f"{name}.json", {"epoch": training.records[-1].epoch})
+                    saved = time.time()
+            found = training.result()
+        except Diverged:
+            if job.lr is None:
+                raise
+            found = {"top1_last": 0.0, "diverged": True}  # a rate that is not to be chosen
         result = {
-            **training.result(),
+            **found,
+            "lr": protocol.optimizer.lr,
             "records": [r.model_dump() for r in training.records],
             "wall_s": training.seconds,
             "began": began,
@@ -192,13 +241,13 @@ class Bench:
         for ending in ("safetensors", "json"):
             states.remove(f"{name}.{ending}")
 
-    def _training(self, job: StudentJob, state: bytes | None) -> Training:
+    def _training(self, job: StudentJob, protocol: EvaluateConfig, state: bytes | None) -> Training:
         config, fresh = self.run.config, job.stored is None
         return train_student(
             job,
             self._data(job),
-            self.tests,
-            config.evaluate,
+            self.tests if job.lr is None else self.trial_tests,
+            protocol,
             self.run.key,
             classes=len(self.source.classes),
             image_size=config.data.image_size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from raydc.condense.taps import layers
@@ -22,7 +23,7 @@ from raydc.plan.statistics import Needed, needed
 from raydc.sources import digits
 from raydc.sources.base import open_source
 from raydc.sources.classes import class_list, select
-from raydc.students.protocol import student_jobs
+from raydc.students.protocol import student_jobs, trial_jobs
 from raydc.teachers.flops import forward_flop
 from raydc.teachers.networks import check, skeleton
 from raydc.teachers.statistics import layout_of
@@ -144,8 +145,8 @@ def planned(config: RunConfig, fleet: Fleet, found: Measured | None = None) -> P
     listed = items(config, counted, networks, over, len(classes), fleet)
     if found is None:
         return Plan(counted, listed)
-    names = [s.name for s in config.relabel.sets] if config.relabel else []
-    students = [Student(job.student.name, job.data, job.labels) for job in student_jobs(config.evaluate, names)]
+    trained = [make(config.evaluate, config.label_sets) for make in (trial_jobs, student_jobs)]
+    students = [Student(job.student.name, job.data, job.taught) for job in chain(*trained)]
     return Plan(counted, [*listed, *measures(found), *forecast(config, counted, students, found, networks, over)])
 
 

@@ -12,20 +12,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
 from raydc.condense.augment import AUGMENTATIONS
 from raydc.condense.discrepancy import DISCREPANCIES
 from raydc.condense.initialize import INITIALIZERS
 from raydc.config.axes.optimize import Schedule
 from raydc.config.axes.views import Mix
-from raydc.config.load import MAX_EXTENDS, merge
+from raydc.config.load import merge
 from raydc.config.stages.evaluate import Loss
+from raydc.engine.protocols import protocols
+from raydc.engine.tree import line_of_descent, read_tree, short
 from raydc.errors import ConfigError, nearest
 from raydc.labels.codecs import CODECS
 from raydc.plan.blocks import GROUPS
 from raydc.teachers.small import SMALL
 
+KIND = "method"
 SAMPLINGS = {
     "single": "One teacher at every step.",
     "round_robin": "Each teacher in turn, one a step.",
@@ -35,16 +36,25 @@ SAMPLINGS = {
 """``synthesize.teachers.sampling``, which has no component of its own."""
 
 
-def listing(what: str, folder: Path) -> str:
-    """The points (``methods``) or one axis of the design space, a line each.
+POINTS = ("methods", "protocols")
+"""What lies in files below ``configs/``."""
+
+
+def listing(what: str, folder: Path | None = None) -> str:
+    """The points (``methods``, ``protocols``) or one axis of the design space, a line each.
+
+    Args:
+        what: which.
+        folder: of the files of points; None: the one of that name below ``configs``.
 
     Raises:
         ConfigError: no axis is called so, or the folder holds no method.
     """
-    if what == "methods":
-        return methods(folder)
+    if what in POINTS:
+        where = folder or Path("configs", what)
+        return methods(where) if what == POINTS[0] else protocols(where)
     if what not in AXES:
-        known = ["methods", *AXES]
+        known = [*POINTS, *AXES]
         raise ConfigError(f"nothing is called '{what}'{nearest(what, known)}. Known: {', '.join(known)}")
     entries = AXES[what]()
     width = max(map(len, entries))
@@ -57,7 +67,7 @@ def methods(folder: Path) -> str:
     Raises:
         ConfigError: the folder holds no method, or one of them cannot be read.
     """
-    files = sorted(folder.glob("*.yaml"), key=lambda file: [p.stem for p in _line_of_descent(file)])
+    files = sorted(folder.glob("*.yaml"), key=lambda file: [p.stem for p in line_of_descent(file, KIND)])
     if not files:
         raise ConfigError(f"no method files in '{folder}'; give their folder with --folder")
     return "\n\n".join("\n".join(_method(file)) for file in files)
@@ -81,12 +91,12 @@ def differences(parent: Any, child: Any, path: str = "") -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict) and one.get("use") == other.get("use"):
         keys = [*one, *(key for key in other if key not in one)]
         return [d for k in keys for d in _change(one, other, k, f"{path}.{k}".lstrip("."))]
-    return [f"{path}: {_short(parent)} -> {_short(child)}"]
+    return [f"{path}: {short(parent)} -> {short(child)}"]
 
 
 def _change(one: dict[str, Any], other: dict[str, Any], key: str, path: str) -> list[str]:
     if key not in one:
-        return [f"+ {path} {_short(other[key])}"]
+        return [f"+ {path} {short(other[key])}"]
     return [f"- {path}"] if key not in other else differences(one[key], other[key], path)
 
 
@@ -98,44 +108,18 @@ def _by_name(tree: Any) -> Any:
     return {item["use"]: {k: v for k, v in item.items() if k != "use"} for item in tree}
 
 
-def _short(value: Any) -> str:
-    """A value as YAML on one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
-    return text.removesuffix("...\n").strip()
-
-
 def _method(file: Path) -> Iterator[str]:
-    line = _line_of_descent(file)
-    tree = reduce(merge, map(_read, line))
+    line = line_of_descent(file, KIND)
+    tree = reduce(merge, (read_tree(each, KIND) for each in line))
     about = tree.get("method", {})
     yield f"{about.get('name', file.stem)}: {about.get('title', '')}  {about.get('paper', '')}".rstrip()
     if about.get("note"):
         yield f"  {about['note']}"
     if len(line) > 1:
         yield f"  {line[-2].stem}, but"
-        parent = reduce(merge, map(_read, line[:-1]))
+        parent = reduce(merge, (read_tree(each, KIND) for each in line[:-1]))
         changed = differences(parent | {"method": None, "extends": None}, tree | {"method": None, "extends": None})
         yield from (f"    {text}" for text in changed)
-
-
-def _line_of_descent(file: Path) -> tuple[Path, ...]:
-    """The first ancestor, ..., the parent, the file."""
-    line: tuple[Path, ...] = (file,)
-    while parent := _read(line[0]).get("extends"):
-        if len(line) > MAX_EXTENDS:
-            raise ConfigError(f"{file} has more than {MAX_EXTENDS} parents, or is one of them itself")
-        line = (line[0].parent / str(parent), *line)
-    return line
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read method file '{file}': {error}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{file} holds {type(tree).__name__}, expected a method: a mapping with 'method', 'extends'")
-    return tree
 
 
 def _cards(package: str, names: dict[str, Any]) -> Callable[[], dict[str, str]]:

@@ -105,7 +105,7 @@ def cost(
         label_bytes=set_bytes(run, images, outputs),
         label_shards=-(-images // run.pack.shard_size) if views else 0,
         sets=2 if judged.students and "random" in judged.data else 1,
-        students=len(judged.students) * len(judged.seeds) * len(judged.data) * len(judged.labels),
+        students=len(judged.students) * judged.kinds * judged.repeats,
         live_labels=live,
         live_label_flop=label_flop * live if label_flop else None,
         synthesis_hours=hours,
@@ -115,12 +115,14 @@ def cost(
 
 
 def live_students(run: RunConfig) -> int:
-    """Students that learn from labels nobody has stored: of real images in full, or of any where none are kept."""
+    """Students that learn from labels nobody has stored: of real images in full, of whole images, or of any where none
+    are kept."""
     judged = run.evaluate
     if run.relabel is None or "soft" not in judged.labels:
         return 0
-    data = [name for name in judged.data if run.relabel.mode == "live" or name == "full"]
-    return len(judged.students) * len(judged.seeds) * len(data)
+    live = [1 for name in judged.data for seen in judged.augment
+            if run.relabel.mode == "live" or name == "full" or seen == "none"]  # fmt: skip
+    return len(judged.students) * judged.repeats * len(live)
 
 
 def row_bytes(codec: Codec, outputs: int) -> int:

@@ -279,10 +279,12 @@ def _evaluate(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet, flop
     judged, stage = run.evaluate, "evaluate"
     if not judged.students:
         return
-    runs = len(judged.seeds) * len(judged.data) * len(judged.labels)
+    runs, tried = judged.kinds * judged.repeats, judged.repeats - len(judged.seeds)
     yield Item(stage, "students", "students", cost.students,
                note=f"{len(judged.students)} networks x {len(judged.data)} data x {len(judged.labels)} kinds of labels "
-               f"x {len(judged.seeds)} seeds")  # fmt: skip
+               + (f"x {len(judged.augment)} augmentations " if len(judged.augment) > 1 else "")
+               + (f"x ({len(judged.seeds)} seeds + {tried} learning rates tried)" if tried else
+                  f"x {len(judged.seeds)} seeds"))  # fmt: skip
     seen = judged.epochs * cost.images
     yield Item(stage, "student_images", "images a student", seen, note=f"{judged.epochs} epochs of {cost.images:,}")
     flops = {name: TRAINING * flop * seen for name, flop in networks.students.items()}

@@ -25,6 +25,8 @@ from raydc.teachers.training import Share
 
 Labeller = Callable[[torch.Tensor], torch.Tensor]
 """Pixels in [0, 1], float ``[B, 3, S, S]``, to logits ``[B, classes]``: teachers that label while students learn."""
+Look = Callable[[torch.Tensor, Key], torch.Tensor]
+"""Pixels of a batch to another look at them, drawn by a key: what no view record can hold."""
 
 
 class StudentData(Protocol):
@@ -83,6 +85,7 @@ class StudentFeed:
         device: torch.device | str = "cpu",
         labeller: Labeller | None = None,
         fresh: bool = False,
+        look: Look | None = None,
     ) -> None:
         """Prepare; nothing is read. A label set made with another sampler is a DataError.
 
@@ -99,12 +102,13 @@ class StudentFeed:
             device: of the batches.
             labeller: gives the logits that the data does not store.
             fresh: leave what is stored of views and labels where it lies.
+            look: at the rendered views of hard labels.
         """
         if not fresh:
             _check_sampler(data)
         self._data, self._labels, self._key, self._batch, self._seed = data, labels, key, batch, seed
         self._size, self._views, self._loss, self._fresh = size, views, loss, fresh
-        self._device, self._labeller = torch.device(device), labeller
+        self._device, self._labeller, self._look = torch.device(device), labeller, look
         self._steps = steps or steps_per_epoch(len(data), batch)
         self._at, self._stream = 0, self._from(0)
 
@@ -124,8 +128,10 @@ class StudentFeed:
             stored: bool | Literal["encoded"] = "encoded" if self._labels == "soft" and not self._fresh else False
             batches = self._data.batches(number, self._batch, seed=self._seed, logits=stored, start=first)
             for i, batch in enumerate(without_single(batches), start=first):
-                viewed = self._viewed(batch, self._key.child("epoch", number, "batch", i))
-                yield self._share(viewed, step // self._steps)
+                key = self._key.child("epoch", number, "batch", i)
+                share = self._share(self._viewed(batch, key), step // self._steps)
+                seen = share.x01 if self._look is None else self._look(share.x01, key.child("look"))
+                yield dataclasses.replace(share, x01=seen)
                 step += 1
             first = 0
 

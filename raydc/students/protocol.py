@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from raydc.config.axes.views import Views
 from raydc.config.load import digest
 from raydc.config.stages.evaluate import EvaluateConfig, Labels
+from raydc.config.stages.judging import HardViews
 from raydc.config.stages.networks import Normalize, StudentConfig
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.students.feed import Labeller, StudentData, StudentFeed, steps_per_epoch
+from raydc.students.looks import DsaLook, draws_anew, views_of
 from raydc.teachers.feed import Images, whole_batches
 from raydc.teachers.fit import Fit
 from raydc.teachers.networks import build
@@ -36,13 +38,22 @@ class StudentJob(BaseModel):
     seed: int
     stored: Labels | None = None
     """The stored labels that it learns from, or whose views alone it sees; None: it draws views of its own."""
+    augment: Literal["protocol", "none"] = "protocol"
+    lr: float | None = None
+    """Of a trial, which is judged on held-out training images; None: the student itself."""
 
     @property
     def name(self) -> str:
         """Readable, unique among the jobs of a run, safe in paths."""
         tail = digest(self.model_dump(mode="json", by_alias=True))[:8]
-        labels = self.stored.called if self.stored and self.labels == "soft" else self.labels
-        return f"{self.data}-{labels}-{self.student.name}-s{self.seed}-{tail}"
+        labels = self.stored.called if self.stored and self.labels == "soft" else self.taught
+        tried = "" if self.lr is None else f"-lr{self.lr:g}"
+        return f"{self.data}-{labels}-{self.student.name}{tried}-s{self.seed}-{tail}"
+
+    @property
+    def taught(self) -> str:
+        """The labels, and whether they are of whole images."""
+        return self.labels if self.augment == "protocol" else f"{self.labels}-whole"
 
 
 def student_jobs(config: EvaluateConfig, sets: Sequence[str] = ()) -> list[StudentJob]:
@@ -56,19 +67,40 @@ def student_jobs(config: EvaluateConfig, sets: Sequence[str] = ()) -> list[Stude
     """
     stored = config.label_sets or [Labels(set=name) for name in sets]
 
-    def kinds(data: str, labels: str) -> list[Labels | None]:
-        if not stored or data == "full":
+    def kinds(data: str, labels: str, augment: str) -> list[Labels | None]:
+        if not stored or data == "full" or draws_anew(config, labels, augment):
             return [None]
         return [*stored] if labels == "soft" else [stored[0]]
 
     return [
-        StudentJob(data=data, labels=labels, student=student, seed=seed, stored=which)
+        StudentJob(data=data, labels=labels, student=student, seed=seed, augment=augment, stored=which)
         for seed in config.seeds
         for student in config.students
         for data in config.data
         for labels in config.labels
-        for which in kinds(data, labels)
+        for augment in config.augment
+        for which in kinds(data, labels, augment)
     ]
+
+
+def trial_jobs(config: EvaluateConfig, sets: Sequence[str] = ()) -> list[StudentJob]:
+    """Every student of the first seed with every learning rate of ``select``; none where nothing is selected."""
+    if config.select is None:
+        return []
+    first = [job for job in student_jobs(config, sets) if job.seed == config.seeds[0]]
+    return [job.model_copy(update={"lr": lr}) for job in first for lr in config.select.lr]
+
+
+def with_rate(config: EvaluateConfig, lr: float | None) -> EvaluateConfig:
+    """The protocol with another learning rate; None: as it is."""
+    if lr is None:
+        return config
+    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": lr})})
+
+
+def best_rate(found: Mapping[float, float]) -> float:
+    """The learning rate of the highest accuracy; of equals the first."""
+    return max(found, key=lambda lr: found[lr])
 
 
 def train_student(
@@ -122,10 +154,12 @@ def train_student(
     steps = steps_per_epoch(reference or len(data), config.batch)
     fit = Fit(network, config, key=key.child("steps"), pace=steps, normalize=normalize, average=config.average,
               device=device)  # fmt: skip
+    drawn = views_of(config, job.labels, job.augment, views)
+    look = DsaLook(drawn.dsa, normalize or Normalize(), device) if isinstance(drawn, HardViews) and drawn.dsa else None
     loss = job.stored.loss if job.stored and job.stored.loss else config.loss
     feed = StudentFeed(data, job.labels, key.child("views"), batch=config.batch, seed=job.seed, size=image_size,
-                       views=views or Views(), loss=loss, steps=steps, device=device, labeller=labeller,
-                       fresh=fresh)  # fmt: skip
+                       views=drawn, loss=loss, steps=steps, device=device, labeller=labeller, look=look,
+                       fresh=fresh or draws_anew(config, job.labels, job.augment))  # fmt: skip
     training = Training(job.name, fit, feed, partial(whole_batches, tests, TEST_BATCH, device), epochs=config.epochs,
                         test_every=config.test_every)  # fmt: skip
     if state is not None:

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import distributed
 
-from raydc.errors import DataError
+from raydc.errors import DataError, Diverged
 from raydc.teachers import checkpoint
 from raydc.teachers.fit import Fit
 from raydc.teachers.targets import Target
@@ -87,7 +87,7 @@ class Training:
         """Train and yield the record of each epoch that is not yet done.
 
         Raises:
-            DataError: the loss is no longer a number.
+            Diverged: the loss is no longer a number.
         """
         while self.done < self.epochs:
             began = time.perf_counter()
@@ -108,7 +108,7 @@ class Training:
         if images == 0:
             raise DataError(f"'{self.name}' has no images to train on")
         if not math.isfinite(summed):
-            raise DataError(
+            raise Diverged(
                 f"the loss of '{self.name}' is {summed} in epoch {epoch + 1} at learning rate {lr:g}: it "
                 "diverged. Lower optimizer.lr, or check the normalisation and the labels"
             )

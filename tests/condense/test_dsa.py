@@ -152,3 +152,22 @@ def test_half_precision_is_near(op: str) -> None:
     half = augment(X.to(torch.bfloat16), [made], KEY, 0, 1)
     assert half.dtype == torch.bfloat16
     assert torch.allclose(half.float(), augment(X, [made], KEY, 0, 1), rtol=0.02, atol=0.04)
+
+
+# ---- as students see it -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("op", OPS)
+def test_each_image_with_numbers_of_its_own_is_that_image_alone(op: str) -> None:
+    """One operation a batch, another strength for each image: row by row the same as the shared operation."""
+    x = pixels(9, SIDE)
+    drawn = dsa.draw_each(config(ops=[op]), KEY, len(x), (SIDE, SIDE))
+    assert drawn[0] == op and drawn[1].shape[0] == len(x)
+    assert len({tuple(row) for row in drawn[1].tolist()}) > 1
+    whole = dsa.apply_each(x, drawn)
+    for i, row in enumerate(drawn[1]):
+        exact = [int(n) for n in row] if op in ("crop", "cutout", "flip") else row.tolist()
+        torch.testing.assert_close(whole[i : i + 1], dsa.apply(x[i : i + 1], (op, exact)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_operation_of_a_batch_hangs_on_the_key() -> None:
+    names = {dsa.draw_each(config(), KEY.child(i), 2, (SIDE, SIDE))[0] for i in range(60)}
+    assert names == set(OPS)

@@ -52,8 +52,29 @@ def test_every_component_of_an_axis_is_one_line_that_says_something(axis: str) -
 
 
 def test_an_unknown_axis_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match="nothing is called 'los', did you mean 'losses'.*methods, initializers"):
+    with pytest.raises(
+        ConfigError, match="nothing is called 'los', did you mean 'losses'.*methods, protocols, initializers"
+    ):
         listing("los", METHODS)
+
+
+def test_every_protocol_is_a_line_with_what_it_asks_and_where_it_is_from() -> None:
+    folder = METHODS.parent / "protocols"
+    head, *lines = listing("protocols", folder).splitlines()
+    assert head.split() == ["protocol", "students", "epochs", "batch", "loss", "rate", "views", "source"]
+    found = {line.split()[0]: line for line in lines}
+    judging = {p.stem for p in folder.glob("*.yaml") if not p.stem.endswith("-labels")} - {"lite2-looks"}
+    assert found.keys() == judging
+    rded = " ".join(found["rded"].split())
+    assert rded == "rded resnet18 300 100 kl T 20.0 0.001 crop 0.5 flip strips cutmix, live LINs-lab/RDED at 3f6453d"
+    assert "of 5" in found["dd-ranking"] and "hard: crop 0.08 flip; none" in found["dd-ranking"]
+    assert "whole dsa" in found["dsa-convnet"] and "cross-entropy" in found["dsa-convnet"]
+    assert found["cifar"].count("the method's") == 4
+
+
+def test_a_folder_without_protocols_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no protocol files in .*--folder"):
+        listing("protocols", tmp_path)
 
 
 def test_folders_and_files_that_hold_no_method_are_refused(tmp_path: Path) -> None:

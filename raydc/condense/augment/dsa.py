@@ -8,7 +8,7 @@ sx, sy in [1/scale, scale]. rotate: affine grid turned by +-``rotate`` degrees. 
 not aligned. Zero is the mean colour of the data.
 Source: DSA, arXiv 2102.08259, VICO-UoE/DatasetCondensation ``utils.py`` (``DiffAugment``, mode S, siamese).
 Defaults: all ops (``color_crop_cutout_flip_scale_rotate``; drop flip for digits), numbers of ``ParamDiffAug`` there.
-Not for: blocks whose images should each be seen otherwise; every draw is shared.
+Not for: blocks whose images should each be seen otherwise; every draw is shared. Students see each image otherwise.
 """
 
 from __future__ import annotations
@@ -24,26 +24,40 @@ from raydc.condense.moments import wide
 from raydc.config.axes.augment import Dsa
 from raydc.keys import Key
 
-Record = tuple[str, list[Any]]
+Record = tuple[str, Any]
 
 
 def draw(config: Dsa, key: Key, count: int, size: tuple[int, int], step: int, steps: int) -> Record:
     """Draw the name of an operation and its numbers."""
     op = config.ops[int(key.child("op").integers(0, len(config.ops)))]
-    u = key.child(op).uniform(3)
+    return op, _numbers(config, op, key.child(op).uniform(3), size)
+
+
+def draw_each(config: Dsa, key: Key, count: int, size: tuple[int, int]) -> Record:
+    """Draw the name of an operation, and numbers of its own for each image: float32 ``[count, n]``.
+
+    What students are trained with (``DiffAugment`` there without a seed): one operation a batch, not siamese.
+    """
+    op = config.ops[int(key.child("op").integers(0, len(config.ops)))]
+    rows = [_numbers(config, op, u, size) for u in key.child(op).uniform(count, 3)]
+    return op, np.asarray(rows, np.float32)
+
+
+def _numbers(config: Dsa, op: str, u: np.ndarray, size: tuple[int, int]) -> list[Any]:
+    """The numbers of an operation from three uniform ones."""
     match op:
         case "color":
-            return op, [(u[0] - 0.5) * config.brightness, u[1] * config.saturation, u[2] + config.contrast]
+            return [(u[0] - 0.5) * config.brightness, u[1] * config.saturation, u[2] + config.contrast]
         case "crop":
             reach = [int(config.crop * side + 0.5) for side in size]
-            return op, [math.floor(v * (2 * r + 1)) - r for v, r in zip(u[:2], reach, strict=True)]
+            return [math.floor(v * (2 * r + 1)) - r for v, r in zip(u[:2], reach, strict=True)]
         case "cutout":
-            return op, _square(config.cutout, u, size)
+            return _square(config.cutout, u, size)
         case "flip":
-            return op, [bool(u[0] < config.flip)]
+            return [bool(u[0] < config.flip)]
         case "scale":
-            return op, [1.0 / config.scale + v * (config.scale - 1.0 / config.scale) for v in u[:2]]
-    return op, [(2.0 * u[0] - 1.0) * math.radians(config.rotate)]
+            return [1.0 / config.scale + v * (config.scale - 1.0 / config.scale) for v in u[:2]]
+    return [(2.0 * u[0] - 1.0) * math.radians(config.rotate)]
 
 
 def _square(share: float, u: np.ndarray, size: tuple[int, int]) -> list[int]:
@@ -71,12 +85,47 @@ def apply(x: torch.Tensor, record: Record) -> torch.Tensor:
         case "flip":
             return x.flip(-1) if n[0] else x
         case "scale":
-            return _warped(x, [[n[0], 0.0, 0.0], [0.0, n[1], 0.0]])
+            return _warped(x, _theta([n[0], 0.0, 0.0, n[1]]))
     cos, sin = math.cos(n[0]), math.sin(n[0])
-    return _warped(x, [[cos, -sin, 0.0], [sin, cos, 0.0]])
+    return _warped(x, _theta([cos, -sin, sin, cos]))
 
 
-def _color(x: torch.Tensor, brightness: float, saturation: float, contrast: float) -> torch.Tensor:
+def apply_each(x: torch.Tensor, record: Record) -> torch.Tensor:
+    """Apply the operation to each of ``[B, C, H, W]`` with its own row of :func:`draw_each`."""
+    op, rows = record
+    n = torch.from_numpy(rows).to(x.device).T
+    match op:
+        case "color":
+            return _color(x, *n[:, :, None, None, None])
+        case "crop":
+            return _shifted_each(x, n.long())
+        case "cutout":
+            down, right = (torch.arange(side, device=x.device)[None] for side in x.shape[2:])
+            top, bottom, left, near = n[:, :, None]
+            inside = ((down >= top) & (down < bottom))[:, :, None] & ((right >= left) & (right < near))[:, None, :]
+            return x * ~inside[:, None]
+        case "flip":
+            return torch.where(n[0].bool()[:, None, None, None], x.flip(-1), x)
+        case "scale":
+            none = torch.zeros_like(n[0])
+            return _warped(x, torch.stack([n[0], none, none, none, n[1], none], 1).view(-1, 2, 3))
+    cos, sin, none = n[0].cos(), n[0].sin(), torch.zeros_like(n[0])
+    return _warped(x, torch.stack([cos, -sin, none, sin, cos, none], 1).view(-1, 2, 3))
+
+
+def _shifted_each(x: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    height, width = x.shape[2:]
+    reach = int(shifts.abs().max())
+    windows = F.pad(x, [reach] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(len(x), device=x.device), :, shifts[0] + reach, shifts[1] + reach]
+
+
+def _theta(turn: list[float]) -> torch.Tensor:
+    """The affine map of all images, ``[1, 2, 3]``, from its four numbers."""
+    return torch.tensor([[[turn[0], turn[1], 0.0], [turn[2], turn[3], 0.0]]], dtype=torch.float64)
+
+
+def _color(x: torch.Tensor, brightness: Any, saturation: Any, contrast: Any) -> torch.Tensor:
     x = x + brightness
     grey = x.mean(1, keepdim=True)
     x = (x - grey) * saturation + grey
@@ -91,8 +140,9 @@ def _shifted(x: torch.Tensor, down: int, right: int) -> torch.Tensor:
     return padded[..., reach + down : reach + down + height, reach + right : reach + right + width]
 
 
-def _warped(x: torch.Tensor, theta: list[list[float]]) -> torch.Tensor:
+def _warped(x: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    """Sample at places given by ``[1 or B, 2, 3]``."""
     wider = wide(x)  # the places of a grid need more than eight bits
-    every = torch.tensor(theta, dtype=wider.dtype, device=x.device).expand(len(x), 2, 3)
+    every = theta.to(dtype=wider.dtype, device=x.device).expand(len(x), 2, 3)
     grid = F.affine_grid(every, list(x.shape), align_corners=False)
     return F.grid_sample(wider, grid, mode="bilinear", padding_mode="zeros", align_corners=False).to(x.dtype)

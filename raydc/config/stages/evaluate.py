@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from raydc.config.axes.optimize import AdamW, Optimizer, Training
-from raydc.config.base import Decay, Name, Positive, Strict, Weight
+from raydc.config.base import Decay, Name, Positive, SharedFolder, Strict, Weight
+from raydc.config.stages.judging import HardViews, Select
 from raydc.config.stages.networks import StudentConfig
 from raydc.config.stages.squeeze import TeacherConfig
 
@@ -122,6 +123,10 @@ class EvaluateConfig(Training):
     labels: list[Literal["soft", "hard"]] = ["soft", "hard"]
     label_sets: list[Annotated[Labels, BeforeValidator(_set)]] = []
     """Stored soft labels to learn from, one student each; absent: those that ``relabel`` names, all of them in turn."""
+    augment: list[Literal["protocol", "none"]] = ["protocol"]
+    """What students see: the views of the protocol, or whole images as they are stored, unmixed."""
+    views: HardViews | None = None
+    """Of hard labels; absent: the views of ``relabel``, so that only the targets differ."""
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
     epochs: Positive = 300
     """Epochs over the condensed set; every other set is trained for the same number of steps."""
@@ -131,10 +136,14 @@ class EvaluateConfig(Training):
     loss: Loss = KL()
     """Against soft labels; hard ones are cross-entropy."""
     average: WeightAverage | None = None
+    select: Select | None = None
+    """Choose the learning rate on held-out training images; absent: ``optimizer.lr`` it is."""
     test_every: Positive = 10
     """Epochs between tests; the last epoch is always tested and is the headline."""
     workers: Positive = 1
     """Parallel workers; students are dealt to them."""
+    store: SharedFolder | None = None
+    """URL of a folder that several runs share, where results are found by all that they depend on; absent: none."""
     verifiers: list[TeacherConfig] = []
     """Independent networks that say whether a picture is of its class, at 1 and at 5."""
 
@@ -144,3 +153,18 @@ class EvaluateConfig(Training):
         if len(set(names)) < len(names):
             raise ValueError(f"label_sets need names of their own in tables, found {names}; give some a 'name'")
         return self
+
+    def effective(self) -> dict[str, Any]:
+        """The settings that a student's numbers depend on: neither those that a job names, nor where it is trained."""
+        whose = {"students", "data", "labels", "label_sets", "augment", "seeds", "workers", "verifiers", "store"}
+        return self.model_dump(mode="json", exclude=whose)
+
+    @property
+    def kinds(self) -> int:
+        """Kinds of training of one network: data, labels and augmentation."""
+        return len(self.data) * len(self.labels) * len(self.augment)
+
+    @property
+    def repeats(self) -> int:
+        """Trainings of each kind: one a seed, and one for every learning rate that is tried."""
+        return len(self.seeds) + (len(self.select.lr) if self.select else 0)

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raydc.config.axes.optimize import Training
 from raydc.config.axes.views import Views
-from raydc.config.base import Name, Positive, Probability, Strict
+from raydc.config.base import Name, Positive, Probability, SharedFolder, Strict
 from raydc.config.stages.networks import Arch, Normalize
 
 
@@ -62,7 +62,7 @@ class StatisticsConfig(Strict):
     batch: Positive = 128
     """Images a forward pass. A run that has begun may lower it: the sums are the same but for the rounding of the
     network's own arithmetic, and what a run has found once it keeps."""
-    store: str | None = None
+    store: SharedFolder | None = None
     """URL of a folder that several runs share, where statistics are found by what they depend on; absent: the run's."""
 
     @field_validator("views")
@@ -73,13 +73,6 @@ class StatisticsConfig(Strict):
         if views.shuffle > 1 or views.randaugment is not None:
             raise ValueError("shuffle and randaugment are not done where statistics are collected. Leave them out")
         return views
-
-    @field_validator("store")
-    @classmethod
-    def _absolute(cls, store: str | None) -> str | None:
-        if store is not None and not (store.startswith(("/", "~")) or "://" in store):
-            raise ValueError("workers have other working directories than this one. Give an absolute path or a URL")
-        return store
 
 
 class SqueezeConfig(Strict):

@@ -165,7 +165,7 @@ def _students(config: RunConfig, probes: list[Any]) -> tuple[dict[str, Loop], di
     loops: dict[str, Loop] = {}
     tests: dict[str, float] = {}
     for place, job in enumerate(jobs(Run(config, "")).values()):
-        kind = student_kind(job.student.name, job.data, job.labels)
+        kind = student_kind(job.student.name, job.data, job.taught)
         if kind not in loops:
             found = wait([p.student.remote(place, STUDENT_SECONDS) for p in probes])
             loops[kind] = _joined([f["loop"] for f in found])

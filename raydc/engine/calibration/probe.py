@@ -27,8 +27,8 @@ from raydc.config import RunConfig
 from raydc.config.axes.initialize import Real
 from raydc.engine.calibration import miniature
 from raydc.engine.device import device
-from raydc.engine.ensemble import answers, stored, teachers
-from raydc.engine.evaluate import jobs, normalize_of
+from raydc.engine.ensemble import answers, normalize_of, stored, teachers
+from raydc.engine.evaluate import jobs
 from raydc.engine.labeler import codec, encoded, loss, settings
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
@@ -216,7 +216,7 @@ class Probe:
         began = time.perf_counter()
         calm = config.evaluate.optimizer.model_copy(update={"lr": HARMLESS})
         judged = config.evaluate.model_copy(update={"epochs": LONG, "test_every": LONG, "optimizer": calm})
-        data, fresh = self._data(job.data), job.data == "full" or not stored(config)
+        data, fresh = self._data(job.data), job.stored is None
         steps = min(FEW, steps_per_epoch(self.total, judged.batch))
         training = train_student(
             job, data, Images(self.source, self.seen), judged, self.run.key,

@@ -20,7 +20,7 @@ from raydc.engine.run import DATA, Run
 from raydc.engine.statistics.units import CLASSES, IMAGES
 from raydc.engine.weights import read_record
 from raydc.plan.statistics import Needed
-from raydc.sources.base import Source
+from raydc.sources.base import Source, Split
 from raydc.sources.places import in_threads
 from raydc.store.folder import Folder
 from raydc.teachers.statistics import Layout, layout_of
@@ -90,16 +90,15 @@ def asked(wanted: Needed) -> dict[str, Any]:
     return {k: v for k, v in asdict(wanted).items() if k != "teachers"}
 
 
-def sampled(source: Source) -> str:
-    """A digest of the bytes of some training images, evenly spaced, and of the sizes of all that lie in shards.
+def sampled(source: Source, split: Split) -> str:
+    """A digest of the bytes of some images of a split, evenly spaced, and of the sizes of all that lie in shards.
 
     Raises:
         DataError: one of them cannot be read.
     """
-    train = source.train
-    rows = np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).astype(np.int64)
-    sizes = hashlib.sha256(np.ascontiguousarray(train.size, dtype="<i8").tobytes()).hexdigest()
-    found = in_threads(lambda row: source.raw(train, row), rows.tolist())
+    rows = np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(np.int64)
+    sizes = hashlib.sha256(np.ascontiguousarray(split.size, dtype="<i8").tobytes()).hexdigest()
+    found = in_threads(lambda row: source.raw(split, row), rows.tolist())
     return digest([sizes, *([len(data), hashlib.sha256(data).hexdigest()] for data in found)])
 
 
@@ -108,7 +107,7 @@ def jobs(run: Run, wanted: Needed, names: Sequence[str], source: Source) -> list
     settings = run.config.squeeze.statistics
     data = {"data": run.folder.read_json(DATA)["fingerprint"]}
     if settings.store is not None:
-        data["bytes"] = sampled(source)
+        data["bytes"] = sampled(source, source.train)
     return [_job(run, wanted, name, data) for name in names]
 
 
