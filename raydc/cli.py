@@ -40,13 +40,13 @@ def _config(target: str, overrides: list[str] | None) -> Any:
     return override(run.config.model_copy(update={"output": run.url}), overrides or [])
 
 
-def _go(target: str, overrides: list[str] | None, stages: tuple[str, ...] | None) -> None:
+def _go(target: str, overrides: list[str] | None, stages: tuple[str, ...] | None, as_json: bool = False) -> None:
     from raydc.engine.inspection import check_networks
     from raydc.engine.session import go
 
     config = _config(target, overrides)
     check_networks(config)  # a student's network is built last, after hours of work
-    go(config, stages)
+    go(config, stages, as_json)
 
 
 USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -71,7 +71,14 @@ _stage("squeeze", "Train or fetch the teachers.")
 _stage("synthesize", "Make the images; teachers must be there.")
 _stage("pack", "Pack the images into shards and publish the data set.")
 _stage("relabel", "Add soft labels to the data set.")
-_stage("evaluate", "Train students on the data set and its controls, and test them.")
+
+
+@app.command()
+def evaluate(config: Config, set_: Set = None, as_json: Json = False) -> None:
+    """Train students on the data set and its controls, and test them."""
+    _go(config, set_, ("evaluate",), as_json)
+
+
 _stage("report", "Write the report page from what is there.")
 
 

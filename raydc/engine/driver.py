@@ -11,14 +11,13 @@ from typing import Any
 
 import ray
 
-from raydc.engine import evaluate, pack, relabel, squeeze, statistics, synthesize, verifiers
+from raydc.engine import evaluate, pack, relabel, scores, squeeze, statistics, synthesize, verifiers
 from raydc.engine.receipts import done
 from raydc.engine.run import Run, same_data
 from raydc.engine.showcase import showcase
 from raydc.errors import DataError
 from raydc.plan.blocks import Block
 from raydc.report.page import write_report
-from raydc.report.ranking import scores
 from raydc.sources.base import Source, open_source
 from raydc.sources.classes import titles
 
@@ -145,11 +144,9 @@ class Driver:
         self._start(len(wanted), len(done(self.run.students()) & set(wanted)), "student")
         verifiers.verify(self.run, self.blocks["condensed"], self.classes, self.source_ref, self.emit)
         evaluate.train_students(self.run, self.source_ref, self.emit)
-        found = evaluate.entries(self.run)
-        ranking = [score.plain() for score in scores(found)]
-        metrics = {"evaluations": found, "dd_ranking": ranking, "dataset_id": pack.identity(self.run)}
+        metrics = scores.metrics(self.run, self.classes)
         self.run.folder.write_json("metrics.json", metrics)
-        return f"{len(found)} students, {len(config.verifiers)} verifiers"
+        return f"{len(metrics['evaluations'])} students, {len(config.verifiers)} verifiers"
 
     def _report(self) -> str:
         self._start(1, 0, "page")

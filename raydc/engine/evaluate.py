@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -115,10 +115,7 @@ def far(run: Run) -> list[Any]:
 def entries(run: Run) -> list[dict[str, Any]]:
     """The ``evaluations`` of metrics.json, in the order of the protocol."""
     found = []
-    for name, job in jobs(run).items():
-        if not run.students().exists(f"{name}.json"):
-            continue
-        result = run.students().read_json(f"{name}.json")
+    for job, result in results(run):
         found.append(
             {
                 "data": job.data,
@@ -133,6 +130,13 @@ def entries(run: Run) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def results(run: Run) -> Iterator[tuple[StudentJob, dict[str, Any]]]:
+    """Every student that has a result, with it, in the order of the protocol."""
+    for name, job in jobs(run).items():
+        if run.students().exists(f"{name}.json"):
+            yield job, run.students().read_json(f"{name}.json")
 
 
 def learnt_from(run: Run, job: StudentJob) -> dict[str, Any]:
@@ -225,6 +229,8 @@ class Bench:
                     states.write_json(f"{name}.json", {"epoch": training.records[-1].epoch})
                     saved = time.time()
             found = training.result()
+            if job.lr is None:
+                found["by_class"] = training.by_class(len(self.source.classes))
         except Diverged:
             if job.lr is None:
                 raise

@@ -20,7 +20,7 @@ from raydc.engine.driver import STAGES, Driver
 from raydc.engine.metrics import Metrics
 from raydc.engine.run import changed_environment, environment, open_run
 from raydc.errors import INTERRUPTED, ClusterError, RaydcError
-from raydc.report.console import show_result
+from raydc.report.console import show_metrics, show_result
 from raydc.report.events import EventLog
 from raydc.report.live import view_for
 from raydc.report.status import StatusFile
@@ -30,9 +30,15 @@ BEAT_SECONDS = 5.0
 """Between two signs of life; ``raydc status`` takes a driver for dead after a dozen of them."""
 
 
-def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
-    """Do the given stages of a run (all if None), on a cluster that is joined or started."""
-    view = view_for()
+def go(config: RunConfig, stages: tuple[str, ...] | None = None, as_json: bool = False) -> None:
+    """Do the given stages of a run (all if None), on a cluster that is joined or started.
+
+    Args:
+        config: the run.
+        stages: which.
+        as_json: print metrics.json alone on standard output; how far the run is then goes to standard error.
+    """
+    view = view_for(errors=as_json)
 
     def told(text: str) -> None:
         view({"t": iso(time.time()), "kind": "note", "text": text})
@@ -56,7 +62,9 @@ def go(config: RunConfig, stages: tuple[str, ...] | None = None) -> None:
             for stage in stages or STAGES:
                 driver.do(stage)
         log.emit("run_done")
-    if stages is None or "evaluate" in stages:
+    if as_json:
+        show_metrics(run.folder)
+    elif stages is None or "evaluate" in stages:
         show_result(run.folder, run.dataset("condensed").url)
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from raydc.config import dump
-from raydc.engine import evaluate, verifiers
+from raydc.engine import evaluate, scores, verifiers
 from raydc.engine.parts import image_name, read_marker, read_members
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record
 from raydc.plan.blocks import Block
 from raydc.report.data import ClassRow, Curve, Evolution, ReportData, TeacherNote, Term, VerifierScore
 from raydc.report.events import read_events
+from raydc.report.results import labels_text
 from raydc.report.timings import stage_seconds, worker_lanes
 from raydc.sources.base import Source
 from raydc.sources.places import in_threads
@@ -37,7 +38,7 @@ def showcase(run: Run, classes: Sequence[str], source: Source | None, blocks: li
     product = run.dataset("condensed")
     manifest = manifests.read(product)
     markers = in_threads(lambda block: read_marker(run, "condensed", block.id), spread(blocks, BLOCKS))
-    results = list(_results(run))
+    results = list(evaluate.results(run))
     events = read_events(run.folder)
     env = run.folder.read_json("env.json")
     return ReportData(
@@ -60,8 +61,10 @@ def showcase(run: Run, classes: Sequence[str], source: Source | None, blocks: li
         evolutions=[_evolution(run, m, classes) for m in spread(markers, EVOLUTIONS) if len(m["history"]["steps"])],
         objective=_objective(markers),
         verifiers=_verifiers(run),
-        curves=[_curve(job, result) for job, result in results],
+        curves=[_curve(job, result, len(run.config.label_sets) > 1) for job, result in results],
         evaluations=evaluate.entries(run),
+        by_class=scores.by_class(run, classes),
+        device_hours=scores.hours(run, events),
         teachers=[_teacher(run, t.name) for t in config.squeeze.teachers],
         stage_seconds=stage_seconds(events),
         worker_seconds=worker_lanes(events),
@@ -130,17 +133,12 @@ def _verifiers(run: Run) -> list[VerifierScore]:
     ]
 
 
-def _results(run: Run) -> Iterator[tuple[Any, dict[str, Any]]]:
-    for name, job in evaluate.jobs(run).items():
-        if run.students().exists(f"{name}.json"):
-            yield job, run.students().read_json(f"{name}.json")
-
-
-def _curve(job: Any, result: dict[str, Any]) -> Curve:
+def _curve(job: Any, result: dict[str, Any], several: bool) -> Curve:
+    label_set = job.stored.called if job.stored and job.labels == "soft" else ""
     records = result["records"]
     return Curve(
         data=job.data,
-        labels=job.labels,
+        labels=labels_text(job.labels, label_set, job.augment, several),
         student=job.student.name,
         seed=job.seed,
         epochs=[r["epoch"] for r in records],

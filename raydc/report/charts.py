@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -30,10 +30,18 @@ class Series:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     end: str = ""
+    marks: Sequence[str] = ()
+    """What is said of each point: then points are dots, which say it when they are pointed at, with whiskers."""
 
 
 def line_panel(
-    series: Sequence[Series], label: str, x_label: str, y_label: str, log: bool = False, y_range: tuple[float, ...] = ()
+    series: Sequence[Series],
+    label: str,
+    x_label: str,
+    y_label: str,
+    log: bool = False,
+    y_range: tuple[float, ...] = (),
+    x_text: Callable[[float], str] | None = None,
 ) -> Markup:
     """Return one panel of lines with bands; ``label`` says in words what it shows, for those who cannot see it.
 
@@ -44,6 +52,7 @@ def line_panel(
         y_label: name and unit of the vertical axis.
         log: vertical axis by logarithm; needs positive values.
         y_range: values that the vertical axis must span besides those shown, so that panels can share it.
+        x_text: of ticks of the horizontal axis, which then is logarithmic; None: it is linear.
     """
     ys = [v for s in series for v in (*s.y, *s.low, *s.high) if math.isfinite(v)] + list(y_range)
     xs = [v for s in series for v in s.x]
@@ -54,20 +63,33 @@ def line_panel(
     # An axis that all but begins at zero begins there: the first epoch is the end of the first epoch.
     first = 0.0 if 0 <= min(xs) <= 0.1 * max(xs) else min(xs)
     x = Scale(first, max(xs) if max(xs) > first else first + 1, left, right)
-    parts = [_axes(x, y, x_label, y_label)]
+    if x_text is not None:
+        x = logarithmic(xs, left, right)
+    parts = [_axes(x, y, x_label, y_label, x_text or tick_text)]
     for line in series:
-        if len(line.low) and len(line.high):
+        if len(line.low) and len(line.high) and not line.marks:
             edge = [(x(a), y(b)) for a, b in zip(line.x, line.high, strict=True)]
             edge += [(x(a), y(b)) for a, b in zip(line.x[::-1], line.low[::-1], strict=True)]
             parts.append(Markup('<path class="band c-{}" d="{}Z"/>').format(line.kind, _path(edge)))
     for line in series:
         points = [(x(a), y(b)) for a, b in zip(line.x, line.y, strict=True) if math.isfinite(b)]
         parts.append(Markup('<path class="line c-{}" d="{}"/>').format(line.kind, _path(points)))
-        if len(points) == 1:
+        if line.marks:
+            parts += _marks(line, x, y)
+        elif len(points) == 1:
             dot = Markup('<circle class="dot c-{}" cx="{:.1f}" cy="{:.1f}" r="3"/>')
             parts.append(dot.format(line.kind, *points[0]))
     parts += _ends(series, x, y)
     return _svg(parts, label, WIDTH, HEIGHT)
+
+
+def _marks(line: Series, x: Scale, y: Scale) -> list[Markup]:
+    """The points of a line, each with its whiskers and its words."""
+    spread = [(a, b) for a, b in zip(line.low, line.high, strict=True)] or [(v, v) for v in line.y]
+    whisker = Markup('<line class="whisker c-{0}" x1="{1:.1f}" x2="{1:.1f}" y1="{2:.1f}" y2="{3:.1f}"/>')
+    dot = Markup('<circle class="dot c-{}" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>')
+    parts = [whisker.format(line.kind, x(a), y(low), y(high)) for a, (low, high) in zip(line.x, spread, strict=True)]
+    return parts + [dot.format(line.kind, x(a), y(b), m) for a, b, m in zip(line.x, line.y, line.marks, strict=True)]
 
 
 def spans(lanes: Sequence[tuple[float, float, str]], label: str, title: str = "") -> Markup:
@@ -114,14 +136,14 @@ def _svg(parts: Sequence[Markup], label: str, width: int, height: int) -> Markup
     return head + Markup("").join(parts) + Markup("</svg>")
 
 
-def _axes(x: Scale, y: Scale, x_label: str, y_label: str) -> Markup:
+def _axes(x: Scale, y: Scale, x_label: str, y_label: str, x_text: Callable[[float], str]) -> Markup:
     parts = []
     rule = Markup('<line class="grid" x1="{0:.1f}" x2="{1:.1f}" y1="{2:.1f}" y2="{2:.1f}"/>')
     for value in y.ticks():
         parts.append(rule.format(x.start, x.end, y(value)))
         parts.append(_text(x.start - 7, y(value) + 4, tick_text(value), "tick end"))
     for value in x.ticks(4):
-        parts.append(_text(x(value), HEIGHT - BOTTOM + 16, tick_text(value), "tick middle"))
+        parts.append(_text(x(value), HEIGHT - BOTTOM + 16, x_text(value), "tick middle"))
     parts.append(_text((x.start + x.end) / 2, HEIGHT - 6, x_label, "axis middle"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     side = Markup('<text class="axis middle" transform="translate(11 {:.1f}) rotate(-90)">{}</text>')

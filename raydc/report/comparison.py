@@ -65,10 +65,9 @@ def lines(runs: Sequence[Compared]) -> list[Line]:
         mates = [e for other in runs if other.protocol == run.protocol for e in other.evaluations]
         random = [e for e in [*mates, *run.evaluations] if e["data"] == "random"]  # its own counts, where it has some
         mine = [e for e in run.evaluations if e["data"] == "condensed"]
-        judged = {(v.student, v.ipc, v.labels): v for v in verdicts([*mine, *random])}
+        judged = {v.kind: v for v in verdicts([*mine, *random])}
         for group in groups(mine):
-            verdict = judged.get((group.student, group.ipc, group.labels))
-            found.append(Line(run, group, verdict, letters[run.protocol]))
+            found.append(Line(run, group, judged.get(group.kind), letters[run.protocol]))
     return sorted(found, key=lambda n: (n.group.student, n.group.ipc, rank(LABELS, n.group.labels)))
 
 
@@ -105,7 +104,7 @@ def cells(line: Line) -> tuple[str, ...]:
     return (
         name + (f" ({line.protocol})" if line.protocol else ""),
         group.student,
-        group.labels,
+        group.called,
         "all" if group.data == "full" else str(group.ipc),
         group.last.text(),
         line.verdict.delta() + {"better": " +", "worse": " -"}.get(line.verdict.outcome, "") if line.verdict else "-",
@@ -171,8 +170,8 @@ def _strips(found: Sequence[Line], scale: Scale) -> Iterator[Tree]:
     blocks: dict[tuple[str, str], Tree] = {}
     for line in found:
         group = line.group
-        block = blocks.setdefault((group.student, group.labels),
-                                  {"student": group.student, "labels": group.labels, "lines": []})  # fmt: skip
+        block = blocks.setdefault((group.student, group.called),
+                                  {"student": group.student, "labels": group.called, "lines": []})  # fmt: skip
         values = [100 * run.top1_last for run in group.runs]
         name = cells(line)[0]
         label = f"{name}: top-1 {group.last.text()} %, seeds " + ", ".join(f"{v:.1f}" for v in values)

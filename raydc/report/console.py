@@ -28,6 +28,11 @@ def show_result(folder: Folder, dataset: str) -> None:
         console.print(f"report    {folder.url}/report/index.html", soft_wrap=True, highlight=False)
 
 
+def show_metrics(folder: Folder) -> None:
+    """Print metrics.json as it is."""
+    print_mapping(folder.read_json("metrics.json"), as_json=True)
+
+
 def show_comparison(runs: Sequence[Compared], output: str) -> None:
     """Print runs side by side, and where their page is."""
     console = _console()

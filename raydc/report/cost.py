@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from raydc.report.charts import spans
 from raydc.report.data import ReportData, WorkerLane
@@ -58,6 +59,19 @@ def timeline(data: ReportData) -> Tree | None:
     ]
     track = spans(pieces, ", ".join(f"{n} {duration(s)}" for n, s in stages))
     return {"stages": shown, "track": track, "total": duration(total), **_lanes(data.worker_seconds)}
+
+
+def hours(found: Mapping[str, Any]) -> Tree | None:
+    """Return the device-hours of the stages that hold devices; None where none are known."""
+    if not found.get("total"):
+        return None
+    stages = [{"name": name, "kind": stage_kind(name), "text": _hours_text(found[name])}
+              for name in STAGES if found.get(name)]  # fmt: skip
+    return {"device": found["device"], "stages": stages, "total": _hours_text(found["total"])}
+
+
+def _hours_text(value: float) -> str:
+    return f"{value:,.0f} h" if value >= 100 else f"{value:.3g} h"
 
 
 def stage_kind(stage: str) -> str:

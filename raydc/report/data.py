@@ -107,6 +107,10 @@ class ReportData:
     curves: Sequence[Curve] = ()
     evaluations: Sequence[Mapping[str, Any]] = ()
     """Entries of ``evaluations`` in metrics.json; see :class:`raydc.report.results.Evaluation`."""
+    by_class: Sequence[Mapping[str, Any]] = ()
+    """As in metrics.json; see :func:`raydc.report.by_class.summary`."""
+    device_hours: Mapping[str, Any] = field(default_factory=dict)
+    """As in metrics.json; see :func:`raydc.report.hours.device_hours`."""
     teachers: Sequence[TeacherNote] = ()
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     worker_seconds: Sequence[WorkerLane] = ()

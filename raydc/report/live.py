@@ -29,9 +29,9 @@ SAME_EVERY_S = 60.0
 """Least time between two lines where nothing has happened but time."""
 
 
-def view_for(console: Console | None = None) -> LiveView | PlainView:
-    """Return the view that fits where the output goes."""
-    console = console or Console()
+def view_for(console: Console | None = None, errors: bool = False) -> LiveView | PlainView:
+    """Return the view that fits where the output goes; with ``errors`` to standard error."""
+    console = console or Console(stderr=errors)
     return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView(console)
 
 

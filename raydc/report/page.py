@@ -11,7 +11,10 @@ import numpy as np
 from PIL import Image
 
 from raydc.report import cost, figures, sections
+from raydc.report.across import across
+from raydc.report.by_class import class_section
 from raydc.report.data import ClassRow, Evolution, ReportData, TeacherNote
+from raydc.report.label_curve import label_curve
 from raydc.report.pictures import Row, check, contact_sheet, filmstrip, png
 from raydc.report.template import css, template
 from raydc.store.folder import Folder, Receipt
@@ -46,9 +49,13 @@ def render(data: ReportData) -> str:
         evolutions=_evolutions([Evolution(*strip) for strip in data.evolutions]),
         objective=figures.objective(data.objective),
         verifiers=figures.verifiers(data.verifiers),
+        across=across(data.evaluations),
+        label_curve=label_curve(data.evaluations),
+        by_class=class_section(data.by_class),
         curves=figures.curves(data.curves),
         bytes=cost.sizes(data),
         time=cost.timeline(data),
+        hours=cost.hours(data.device_hours),
         teachers=[_teacher(teacher) for teacher in data.teachers],
     )
 

@@ -20,6 +20,10 @@ T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 
 """97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; beyond them the normal 1.96 plus a little."""
 
 
+Kind = tuple[str, int, str, str, str]
+"""Student, IPC, labels, label set and augmentation: what condensed and random images are compared under."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One student on one data set: an entry of ``evaluations`` in metrics.json. Accuracies are fractions."""
@@ -35,6 +39,17 @@ class Evaluation:
     epochs: int = 0
     wall_s: float = 0.0
     label_bytes: int = 0
+    label_set: str = ""
+    """The stored labels that it learnt from; empty where a run has one set, for hard labels, and for live ones."""
+    codec: str = ""
+    views: int = 0
+    augment: str = "protocol"
+    """``none``: it saw whole images, unmixed."""
+
+    @property
+    def kind(self) -> Kind:
+        """What stays the same where only the data differ."""
+        return self.student, self.ipc, self.labels, self.label_set, self.augment
 
     @staticmethod
     def of(entry: Mapping[str, Any]) -> Evaluation:
@@ -71,16 +86,23 @@ class Spread:
 
 @dataclass(frozen=True)
 class Group:
-    """All seeds of one (data, labels, student, ipc)."""
+    """All seeds of one kind on one data set."""
 
     data: str
     labels: str
     student: str
     ipc: int
+    called: str
+    """The labels in words: with their set where there are several, and whether of whole images."""
     runs: tuple[Evaluation, ...]
     last: Spread
     best: Spread | None
     top5: Spread | None
+
+    @property
+    def kind(self) -> Kind:
+        """What stays the same where only the data differ."""
+        return self.runs[0].kind
 
     @property
     def label_bytes(self) -> int:
@@ -100,9 +122,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Condensed minus random for one (labels, student, ipc), paired by seed; differences are fractions."""
+    """Condensed minus random for one kind of training, paired by seed; differences are fractions."""
 
+    kind: Kind
     labels: str
+    """In words."""
     student: str
     ipc: int
     condensed: float
@@ -146,31 +170,46 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(np.mean(values)), std, len(values))
 
 
+def labels_text(labels: str, label_set: str, augment: str, several: bool) -> str:
+    """What labels are called before that word: ``soft``, ``soft int8``, ``hard whole-image``."""
+    parts = [labels, *([label_set] if label_set and several else []), *(["whole-image"] if augment == "none" else [])]
+    return " ".join(parts)
+
+
 def groups(evaluations: Sequence[Mapping[str, Any]]) -> list[Group]:
-    """Gather evaluations by (student, ipc, labels, data), in the order in which they are shown."""
-    found: dict[tuple[str, int, str, str], dict[int, Evaluation]] = {}
+    """Gather evaluations by kind and data, in the order in which they are shown."""
+    found: dict[tuple[Kind, str], dict[int, Evaluation]] = {}
     for entry in evaluations:
         e = Evaluation.of(entry)
         # A seed that was evaluated again replaces its earlier entry: it must not count twice in the spread.
-        found.setdefault((e.student, e.ipc, e.labels, e.data), {})[e.seed] = e
+        found.setdefault((e.kind, e.data), {})[e.seed] = e
+    sets = list(dict.fromkeys(kind[3] for kind, _ in found if kind[3]))  # in the order of the run
     result = []
-    for (student, ipc, labels, data), by_seed in found.items():
+    for (kind, data), by_seed in found.items():
+        student, ipc, labels, label_set, augment = kind
         runs = tuple(by_seed[seed] for seed in sorted(by_seed))
-        last = spread([run.top1_last for run in runs])
-        best = _spread_of([run.top1_best for run in runs])
-        result.append(Group(data, labels, student, ipc, runs, last, best, _spread_of([run.top5_last for run in runs])))
-    return sorted(result, key=lambda g: (g.student, g.ipc, rank(LABELS, g.labels), rank(DATA, g.data)))
+        last, best = spread([run.top1_last for run in runs]), _spread_of([run.top1_best for run in runs])
+        called = labels_text(labels, label_set, augment, len(sets) > 1)
+        top5 = _spread_of([run.top5_last for run in runs])
+        result.append(Group(data, labels, student, ipc, called, runs, last, best, top5))
+    return sorted(result, key=lambda g: (*_place(g.kind, sets), rank(DATA, g.data)))
+
+
+def _place(kind: Kind, sets: Sequence[str]) -> tuple[Any, ...]:
+    """Where a kind stands among others: whole images behind the protocol's views, label sets as the run has them."""
+    student, ipc, labels, label_set, augment = kind
+    return student, ipc, augment != "protocol", rank(LABELS, labels), rank(sets, label_set)
 
 
 def verdicts(evaluations: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-    """Compare condensed with random for every (student, ipc, labels) that has both, over the seeds that both have.
+    """Compare condensed with random for every kind that has both, over the seeds that both have.
 
     Better or worse means that the 95 % interval of the mean paired difference (Student's t) excludes zero.
     """
-    by_name = {(g.student, g.ipc, g.labels, g.data): g for g in groups(evaluations)}
+    by_name = {(g.kind, g.data): g for g in groups(evaluations)}
     result = []
-    for (student, ipc, labels, data), group in by_name.items():
-        other = by_name.get((student, ipc, labels, "random"))
+    for (kind, data), group in by_name.items():
+        other = by_name.get((kind, "random"))
         if data != "condensed" or other is None:
             continue
         mine = {run.seed: run.top1_last for run in group.runs}
@@ -181,8 +220,9 @@ def verdicts(evaluations: Sequence[Mapping[str, Any]]) -> list[Verdict]:
         a, b = [mine[s] for s in seeds], [theirs[s] for s in seeds]
         differences = tuple(x - y for x, y in zip(a, b, strict=True))
         result.append(
-            Verdict(labels, student, ipc, float(np.mean(a)), float(np.mean(b)), differences, _outcome(differences))
-        )
+            Verdict(kind, group.called, group.student, group.ipc, float(np.mean(a)), float(np.mean(b)), differences,
+                    _outcome(differences))
+        )  # fmt: skip
     return result
 
 

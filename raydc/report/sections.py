@@ -9,7 +9,7 @@ from raydc.report.charts import strip
 from raydc.report.data import ReportData
 from raydc.report.naming import NAMES, Tree, kind
 from raydc.report.ranking import scores
-from raydc.report.results import DATA, Group, Verdict, groups, rank, verdicts
+from raydc.report.results import DATA, Group, Kind, Verdict, groups, rank, verdicts
 from raydc.report.scales import Scale, linear, tick_text
 from raydc.report.units import bytes_text, duration, plural
 
@@ -87,11 +87,11 @@ def _verdict(v: Verdict, with_ipc: bool) -> Tree:
 
 
 def _strips(found: Sequence[Group], scale: Scale) -> list[Tree]:
-    blocks: dict[tuple[str, int, str], Tree] = {}
+    blocks: dict[Kind, Tree] = {}
     many = len({g.ipc for g in found}) > 1
     for g in found:
-        labels = f"IPC {g.ipc}, {g.labels}" if many else g.labels
-        block = blocks.setdefault((g.student, g.ipc, g.labels), {"student": g.student, "labels": labels, "lines": []})
+        labels = f"IPC {g.ipc}, {g.called}" if many else g.called
+        block = blocks.setdefault(g.kind, {"student": g.student, "labels": labels, "lines": []})
         values = [100 * run.top1_last for run in g.runs]
         label = f"{g.data}: top-1 {g.last.text()} %, seeds " + ", ".join(f"{v:.1f}" for v in values)
         track = strip(values, scale, kind(g.data), label)
@@ -100,11 +100,11 @@ def _strips(found: Sequence[Group], scale: Scale) -> list[Tree]:
 
 
 def _row(g: Group, before: Group | None) -> Tree:
-    same = before is not None and (before.student, before.labels, before.ipc) == (g.student, g.labels, g.ipc)
+    same = before is not None and before.kind == g.kind
     return {
         "first": not same,
         "student": g.student,
-        "labels": g.labels,
+        "labels": g.called,
         "data": NAMES.get(g.data, g.data),
         "kind": kind(g.data),
         "ipc": "all" if g.data == "full" else g.ipc or "–",

@@ -38,7 +38,7 @@ def result_table(evaluations: Sequence[Mapping[str, Any]], width: int = WIDE) ->
         table.add_column(HEADINGS[index], justify="left" if index < 3 else "right", min_width=widest)
     before: Group | None = None
     for group in groups(evaluations):
-        if before and (before.student, before.ipc, before.labels) != (group.student, group.ipc, group.labels):
+        if before and before.kind != group.kind:
             table.add_section()
         cells = [_cells(group)[i] for i in shown]
         table.add_row(Text(cells[0], style=COLOURS.get(group.data, "")), *(Text(cell) for cell in cells[1:]))
@@ -61,7 +61,7 @@ def as_markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
 def _cells(group: Group) -> tuple[str, ...]:
     return (
         group.data,
-        group.labels,
+        group.called,
         group.student,
         "all" if group.data == "full" else str(group.ipc) if group.ipc else "-",
         group.last.text(),

@@ -16,6 +16,7 @@ from raydc.keys import Key
 from raydc.teachers.ambient import seeded
 from raydc.teachers.average import Average
 from raydc.teachers.schedule import by_steps, rate
+from raydc.teachers.tally import Tally
 from raydc.teachers.targets import Target
 
 
@@ -82,6 +83,8 @@ class Fit:
         self.optimizer = make_optimizer(self.network, recipe.optimizer)
         self.average = None if average is None else Average(self.network, average)
         self.steps = 0
+        self.tally: Tally | None = None
+        """Of the last test, this rank's images; None before it."""
         self._recipe, self._pace, self._key = recipe, pace, key
         normalize = normalize or Normalize()
         self._mean = torch.tensor(normalize.mean, device=self.device).view(-1, 1, 1)
@@ -139,7 +142,8 @@ class Fit:
         self._forward.eval()
         tested = {} if self.average is None else self.average.tensors
         forward = lambda x: torch.func.functional_call(self.network, tested, (self._input(x),))  # noqa: E731
-        counts = count_hits(forward, batches, self.device)
+        self.tally = Tally()
+        counts = count_hits(forward, batches, self.device, self.tally)
         if self.world > 1:
             distributed.all_reduce(counts, group=self.group)
         return fractions(counts)
@@ -192,7 +196,10 @@ def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.
 
 
 def count_hits(
-    forward: Any, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], device: torch.device | str
+    forward: Any,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    device: torch.device | str,
+    tally: Tally | None = None,
 ) -> torch.Tensor:
     """Count right answers without waiting for the device: int64 ``[3]``, top-1 hits, top-5 hits, images.
 
@@ -200,12 +207,15 @@ def count_hits(
         forward: maps pixels in [0, 1], float ``[B, 3, H, W]``, to logits ``[B, classes]``.
         batches: of (pixels, labels int64 ``[B]``).
         device: where the counts live.
+        tally: counts by class as well.
     """
     counts = torch.zeros(3, dtype=torch.int64, device=device)
     for x01, labels in batches:  # whatever makes the batches may need gradients of its own
         with torch.no_grad():
             outputs = forward(x01)
         ranked = outputs.topk(min(5, outputs.shape[1]), dim=1).indices == labels[:, None]
+        if tally is not None:
+            tally.add(ranked[:, 0], labels, outputs.shape[1])
         counts += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(labels), device=device)])
     return counts
 

@@ -118,6 +118,21 @@ class Training:
         top1, top5 = self.fit.test(self._tests())
         return record.model_copy(update={"top1": top1, "top5": top5})
 
+    def by_class(self, classes: int) -> dict[str, list[int]]:
+        """Top-1 ``hits`` and test ``images`` of each class after the last epoch, over all ranks, which all must ask.
+
+        A training that was taken up after its last test is tested again.
+        """
+        if self.fit.tally is None:
+            self.fit.test(self._tests())
+        counts = torch.zeros(classes, 2, dtype=torch.int64, device=self.fit.device)
+        if self.fit.tally is not None and self.fit.tally.counts is not None:
+            counts += self.fit.tally.counts
+        if self.fit.world > 1:
+            distributed.all_reduce(counts, group=self.fit.group)
+        hits, images = counts.T.tolist()
+        return {"hits": hits, "images": images}
+
     def state(self) -> bytes:
         """All that the rest of the training depends on, as a safetensors file; equal trainings give equal bytes."""
         tensors, numbers = self.fit.state()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from raydc.keys import Key
+from raydc.report.by_class import summary
 from raydc.report.data import (
     ClassRow,
     Curve,
@@ -39,6 +40,47 @@ def evaluations(students=("convnet", "resnet"), seeds=(0, 1, 2), data=("condense
                         "label_bytes": LABEL_BYTES[name] if labels == "soft" else 0,
                     })  # fmt: skip
     return entries
+
+
+SETS = {"fp16": ("fp16", 300, 6_300_000, 0.0), "int8": ("int8", 300, 3_160_000, 0.001),
+        "int4": ("int4", 300, 1_590_000, 0.006), "int8-v8": ("int8", 8, 84_300, 0.03),
+        "top_k": ("top_k 5", 8, 21_000, 0.09)}  # fmt: skip
+"""Label sets: codec, views, bytes, and what they cost in accuracy."""
+
+
+def label_sets(students=("convnet",), seeds=(0, 1, 2)):
+    """Soft-label students of several label sets, for the curve of accuracy against bytes."""
+    plain = [e for e in evaluations(students, seeds) if e["labels"] == "hard" or e["data"] == "full"]
+    key = Key(("demo", "label sets"))
+    for student in students:
+        for name, (codec, views, size, loss) in SETS.items():
+            for data in ("condensed", "random"):
+                for seed in seeds:
+                    jitter = 0.008 * float(key.child(student, name, data, seed).normal(1)[0])
+                    top1 = min(0.999, SCORES[data, "soft"] - (1.0 if data == "condensed" else 1.6) * loss + jitter)
+                    plain.append({
+                        "data": data, "labels": "soft", "student": student, "ipc": 10, "seed": seed, "top1_last": top1,
+                        "top1_best": top1, "top5_last": 0.99, "epochs": 300, "wall_s": 40.0, "label_bytes": size,
+                        "label_set": name, "codec": codec, "views": views,
+                    })  # fmt: skip
+    return plain
+
+
+def by_class(names, students=("convnet", "resnet"), images=36):
+    """Hits of each class around the scores of the demo."""
+    out = []
+    for student in students:
+        for labels in ("soft", "hard"):
+            for data in ("condensed", "random"):
+                spread = Key(("demo", "classes", student, labels, data)).normal(len(names))
+                top1 = np.clip(SCORES[data, labels] - 0.05 + 0.09 * spread, 0.0, 1.0)
+                hits, count = np.round(top1 * images).astype(int), np.full(len(names), images)
+                out.append({"data": data, "labels": labels, "augment": "protocol", "student": student, "ipc": 10,
+                            **summary(hits, count, names)})  # fmt: skip
+    return out
+
+
+HOURS = {"device": "CPU", "squeeze": 0.0036, "synthesize": 0.218, "relabel": 0.026, "evaluate": 0.19, "total": 0.4376}
 
 
 def picture(key, side, sharp):
@@ -129,6 +171,8 @@ def full_report(side=8, classes=10, condensed=10, real=5, name="digits-sre2l"):
         verifiers=verifiers(),
         curves=curves(entries),
         evaluations=entries,
+        by_class=by_class(names),
+        device_hours=HOURS,
         teachers=[TeacherNote("resnet", "small resnet [16, 32, 64]", 0.986, "9b1c" * 16, "trained here, 60 epochs")],
         stage_seconds={
             "squeeze": 13.0, "synthesize": 196.0, "pack": 1.4, "relabel": 24.0, "evaluate": 171.0, "report": 2.1,

@@ -107,7 +107,7 @@ def test_sections_without_data_do_not_appear():
     for field in fields(ReportData):
         if field.name != "run":
             found |= set(Page(render(replace(bare, **{field.name: getattr(whole, field.name)}))).sections)
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 def test_everything_that_users_name_is_escaped():
