@@ -1,4 +1,4 @@
-"""One table of all students: networks down, data and labels across."""
+"""One table of all students: data and labels down, networks across."""
 
 from __future__ import annotations
 
@@ -16,15 +16,10 @@ def across(evaluations: Sequence[Mapping[str, Any]]) -> Tree | None:
     if len(students) < 2:
         return None
     several = len({g.ipc for g in found}) > 1
-    columns = list(dict.fromkeys((g.kind[1:], g.called, g.data) for g in found))
     cells = {(g.student, g.kind[1:], g.data): g.last.text() for g in found}
-    heads = [
-        {
-            "labels": f"IPC {kinds[0]}, {called}" if several else called,
-            "data": NAMES.get(data, data),
-            "kind": kind(data),
-        }
-        for kinds, called, data in columns
-    ]
-    rows = [{"student": s, "cells": [cells.get((s, kinds, data), "–") for kinds, _, data in columns]} for s in students]
-    return {"heads": heads, "rows": rows}
+    rows = []
+    for kinds, called, data in dict.fromkeys((g.kind[1:], g.called, g.data) for g in found):
+        labels = f"IPC {kinds[0]}, {called}" if several else called
+        scores = [cells.get((student, kinds, data), "–") for student in students]
+        rows.append({"labels": labels, "data": NAMES.get(data, data), "kind": kind(data), "cells": scores})
+    return {"students": students, "rows": rows}

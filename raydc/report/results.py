@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -178,12 +178,14 @@ def labels_text(labels: str, label_set: str, augment: str, several: bool) -> str
 
 def groups(evaluations: Sequence[Mapping[str, Any]]) -> list[Group]:
     """Gather evaluations by kind and data, in the order in which they are shown."""
+    read = [Evaluation.of(entry) for entry in evaluations]
+    sets = list(dict.fromkeys(e.label_set for e in read if e.label_set))  # in the order of the run
+    if len(sets) == 1:  # it stands beside live labels then, as of full data
+        read = [replace(e, label_set="") for e in read]
     found: dict[tuple[Kind, str], dict[int, Evaluation]] = {}
-    for entry in evaluations:
-        e = Evaluation.of(entry)
+    for e in read:
         # A seed that was evaluated again replaces its earlier entry: it must not count twice in the spread.
         found.setdefault((e.kind, e.data), {})[e.seed] = e
-    sets = list(dict.fromkeys(kind[3] for kind, _ in found if kind[3]))  # in the order of the run
     result = []
     for (kind, data), by_seed in found.items():
         student, ipc, labels, label_set, augment = kind

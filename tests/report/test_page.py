@@ -53,6 +53,7 @@ def page():
 def test_a_full_run_fills_every_section(page):
     assert page.sections == [
         "worth",
+        "classes",
         "pictures",
         "evolution",
         "objective",
