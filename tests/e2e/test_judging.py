@@ -114,6 +114,27 @@ def test_a_result_that_is_not_what_its_name_says_is_refused(first: Path, tmp_pat
         shelf.take(jobs, lambda *_, **__: None)
 
 
+def test_metrics_are_printed_as_json_alone(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything is trained: the verb only says what there is. Ten classes or ten thousand, it stays short."""
+    capsys.readouterr()
+    config = tiny.write(first, {"evaluate": EVALUATE | {"store": str(first / "store")}})
+    assert tiny.code("evaluate", config, "--json") == 0
+    out, err = capsys.readouterr()
+    metrics = json.loads(out)
+    assert metrics == json.loads((first / "run" / "metrics.json").read_text()) and "evaluate: done" in err
+    assert len(metrics["evaluations"]) == len(metrics["by_class"]) == len(EVALUATE["data"]) * len(KINDS)
+    (score,) = metrics["dd_ranking"]
+    assert 0 < score["lrs"] < 1 and 0 < score["ars"] < 1
+    hours = metrics["device_hours"]
+    assert hours["device"] == "CPU" and all(hours[stage] > 0 for stage in ("squeeze", "synthesize", "evaluate"))
+    for entry in metrics["by_class"]:
+        assert sum(entry["histogram"]) == entry["classes"] == 4
+    shown = [e for e in metrics["evaluations"] if (e["data"], e["labels"], e["augment"]) == ("full", "hard", "none")]
+    kept = next((first / "run" / "students").glob("full-hard-whole-*.json"))
+    counts = json.loads(kept.read_text())["by_class"]
+    assert sum(counts["hits"]) / sum(counts["images"]) == pytest.approx(shown[0]["top1_last"])
+
+
 def test_the_rate_is_chosen_on_held_out_training_images(reference: Reference, tmp_path: Path, here: None) -> None:
     """A rate that diverges and one that learns nothing are tried, and not taken."""
     judge(
