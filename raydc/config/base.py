@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
@@ -40,6 +40,33 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 """The factor of a running average."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 """A name that is safe in paths: lower case, digits, dot, dash, underscore."""
+
+
+class NamedTeachers(Strict):
+    """Some of a run's teachers."""
+
+    names: list[Name] | None = Field(None, min_length=1)
+    """In order; absent: all teachers of the run, or the first of them where one is enough."""
+
+    @property
+    def single(self) -> tuple[str, str] | None:
+        """The setting that takes one teacher, and how several can be had; None: there may be several."""
+        return None
+
+    def pick(self, known: list[str]) -> list[str]:
+        """The names, of the teachers that the run has."""
+        if self.names is not None:
+            return list(self.names)
+        return known[:1] if self.single else known
+
+    @model_validator(mode="after")
+    def _possible(self) -> NamedTeachers:
+        if self.single and self.names is not None and len(self.names) > 1:
+            what, mend = self.single
+            raise ValueError(f"{what} takes one teacher, found {self.names}. {mend}")
+        if self.names is not None and len(set(self.names)) < len(self.names):
+            raise ValueError(f"names must differ, found {self.names}")
+        return self
 
 
 def check_ratio(ratio: tuple[float, float]) -> None:

@@ -15,6 +15,7 @@ LABELS = "-labels"
 """What ends the name of the file that holds a protocol's labels."""
 HEADINGS = ("protocol", "students", "epochs", "batch", "loss", "rate", "views", "source")
 KIND = "protocol"
+RUNS = "the run's"
 METHODS = "the method's"
 """What a file for a data set leaves to the method."""
 
@@ -26,8 +27,7 @@ def protocols(folder: Path) -> str:
         ConfigError: the folder holds no protocol, or one of them cannot be read.
     """
     files = [f for f in sorted(folder.glob("*.yaml")) if not f.stem.endswith(LABELS)]
-    rows = [_row(file) for file in files]
-    rows = [row for row in rows if row[1]]  # verifiers alone judge no students
+    rows = [_row(file) for file in files if _whole(file).keys() != {"verifiers"}]  # these judge no students
     if not rows:
         raise ConfigError(f"no protocol files in '{folder}'; give their folder with --folder")
     widths = [max(len(row[n]) for row in [HEADINGS, *rows]) for n in range(len(HEADINGS))]
@@ -39,7 +39,7 @@ def _row(file: Path) -> tuple[str, ...]:
     tree = _whole(file)
     beside = file.with_name(f"{file.stem}{LABELS}.yaml")
     labels = _whole(beside) if beside.exists() else {}
-    students = ", ".join(student["name"] for student in tree.get("students", []))
+    students = ", ".join(student["name"] for student in tree.get("students", [])) or RUNS
     rates = (tree.get("select") or {}).get("lr")
     rate = f"of {len(rates)}" if rates else short(tree["optimizer"]["lr"]) if "optimizer" in tree else METHODS
     loss = _loss(tree["loss"]) if "loss" in tree else METHODS
@@ -54,13 +54,15 @@ def _whole(file: Path) -> dict[str, Any]:
 
 
 def _loss(loss: Mapping[str, Any]) -> str:
-    return {"kl": f"kl T {loss.get('temperature', '')}", "mse_ce": f"mse + {loss.get('gamma', '')} ce"}.get(
-        loss["use"], loss["use"])  # fmt: skip
+    warm = loss.get("temperature", "")
+    warm = f"{warm['start']} to {warm['least']}" if isinstance(warm, dict) else warm
+    said = {"kl": f"kl T {warm}", "mse_ce": f"mse + {loss.get('gamma', '')} ce"}
+    return said.get(loss["use"], loss["use"])
 
 
 def _seen(tree: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
     """The views: of soft labels, and of hard ones where these differ."""
-    soft = _views(labels["view"]) if "view" in labels else "the run's"
+    soft = _views(labels["view"]) if "view" in labels else RUNS
     if labels.get("mode") == "live":
         soft += ", live"
     elif "views" in labels:

@@ -8,14 +8,12 @@ from pydantic import Field, model_validator
 
 from raydc.config.axes.codec import Codec, Fp16
 from raydc.config.axes.views import Views
-from raydc.config.base import Name, Positive, Strict
+from raydc.config.base import Name, NamedTeachers, Positive, Strict
 
 
-class Ensemble(Strict):
+class Ensemble(NamedTeachers):
     """Which teachers label, and how their logits become one row."""
 
-    names: list[Name] | None = Field(None, min_length=1)
-    """In order; absent: all teachers of the run, or the first of them where one is enough."""
     combine: Literal["single", "mean", "norm_mean"] = "single"
     """One teacher; the mean; the mean after each teacher's logits of a batch were brought to the mean norm of all."""
     norm: Literal["running", "batch"] = "running"
@@ -23,19 +21,10 @@ class Ensemble(Strict):
     batch: int = Field(128, ge=2)
     """Images that a teacher sees at once; part of the result with ``norm: batch`` and ``combine: norm_mean``."""
 
-    def pick(self, known: list[str]) -> list[str]:
-        """The names of the ensemble, of the teachers that the run has."""
-        if self.names is not None:
-            return list(self.names)
-        return known[:1] if self.combine == "single" else known
-
-    @model_validator(mode="after")
-    def _possible(self) -> Ensemble:
-        if self.combine == "single" and self.names is not None and len(self.names) > 1:
-            raise ValueError(f"combine: single takes one teacher, found {self.names}. Name one, or combine: mean")
-        if self.names is not None and len(set(self.names)) < len(self.names):
-            raise ValueError(f"names must differ, found {self.names}")
-        return self
+    @property
+    def single(self) -> tuple[str, str] | None:
+        """One teacher, unless several are asked."""
+        return ("combine: single", "Name one, or combine: mean") if self.combine == "single" else None
 
 
 class LabelSetConfig(Strict):

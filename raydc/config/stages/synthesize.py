@@ -10,30 +10,19 @@ from raydc.config.axes.augment import Augment
 from raydc.config.axes.discrepancy import Discrepancy
 from raydc.config.axes.initialize import Initialize
 from raydc.config.axes.optimize import PixelAdam
-from raydc.config.base import Name, Positive, Probability, Strict
+from raydc.config.base import NamedTeachers, Positive, Probability, Strict
 
 
-class TeacherPool(Strict):
+class TeacherPool(NamedTeachers):
     """Which teachers guide the pixels, and which of them at a step."""
 
-    names: list[Name] | None = Field(None, min_length=1)
-    """In order; absent: all teachers of the run, or the first of them where one is enough."""
     sampling: Literal["single", "round_robin", "random", "all"] = "single"
     """At a step: the only one; each in turn; one drawn; the mean objective of all."""
 
-    def pick(self, known: list[str]) -> list[str]:
-        """The names of the pool, of the teachers that the run has."""
-        if self.names is not None:
-            return list(self.names)
-        return known[:1] if self.sampling == "single" else known
-
-    @model_validator(mode="after")
-    def _possible(self) -> TeacherPool:
-        if self.names is not None and self.sampling == "single" and len(self.names) > 1:
-            raise ValueError(f"sampling: single takes one teacher, found {self.names}. Name one, or sample otherwise")
-        if self.names is not None and len(set(self.names)) < len(self.names):
-            raise ValueError(f"names must differ, found {self.names}")
-        return self
+    @property
+    def single(self) -> tuple[str, str] | None:
+        """One teacher, unless several are asked."""
+        return ("sampling: single", "Name one, or sample otherwise") if self.sampling == "single" else None
 
 
 class BlockConfig(Strict):
