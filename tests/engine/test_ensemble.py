@@ -194,7 +194,7 @@ def test_live_labels_are_made_while_students_learn_and_nothing_is_stored(tmp_pat
         assert result["epochs"] == 2 and evaluate.learnt_from(made.run, job) == {"label_bytes": 0}
     assert {e["labels"] for e in evaluate.entries(made.run)} == {"soft", "hard"}
     soft = next(job for job in bench.jobs.values() if job.labels == "soft")
-    again = bench._training(soft, None)
+    again = bench._training(soft, made.run.config.evaluate, None)
     first, second = (list(again._feed(epoch)) for epoch in (0, 1))
     with torch.no_grad():
         for share in first:
