@@ -15,7 +15,7 @@ from raydc.report.units import bytes_text
 HEADINGS = (
     "data", "labels", "student", "IPC", "top-1 last, %", "top-1 best, %", "top-5 last, %", "seeds", "label bytes",
 )  # fmt: skip
-WIDE = 112
+WIDE = 124
 """Columns of a terminal that the whole table needs."""
 LEFT_OUT = ("top-5 last, %", "label bytes")
 """What a narrower terminal does without; it is in metrics.json and in the report."""
