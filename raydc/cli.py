@@ -27,14 +27,24 @@ Set = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Dataset = Annotated[str, typer.Argument(help="URL of a condensed data set.")]
 
+YAML = (".yaml", ".yml")
+
 
 def _config(target: str, overrides: list[str] | None) -> Any:
-    """The run that a YAML file or a run folder describes."""
+    """The run that a YAML file or a run folder describes, as it runs."""
+    from raydc.engine.adoption import resolved
+
+    found = _said(target, overrides)
+    return resolved(found) if target.endswith(YAML) else found  # that of a folder has run
+
+
+def _said(target: str, overrides: list[str] | None) -> Any:
+    """The same as it is written."""
     from raydc.config import load
     from raydc.config.load import override
     from raydc.engine.run import read_run
 
-    if target.endswith((".yaml", ".yml")):
+    if target.endswith(YAML):
         return load(target, overrides)
     run = read_run(target)
     return override(run.config.model_copy(update={"output": run.url}), overrides or [])
@@ -74,9 +84,26 @@ _stage("relabel", "Add soft labels to the data set.")
 
 
 @app.command()
-def evaluate(config: Config, set_: Set = None, as_json: Json = False) -> None:
+def evaluate(
+    config: Config,
+    set_: Set = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="URL", help="Judge this set, of whatever making, in a folder of its own.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Train students on the data set and its controls, and test them."""
-    _go(config, set_, ("evaluate",), as_json)
+    if dataset is None:
+        return _go(config, set_, ("evaluate",), as_json)
+    from raydc.engine.adoption import beside, resolved
+    from raydc.engine.inspection import check_networks
+    from raydc.engine.session import go
+
+    found = _said(config, [f"adopt.url={dataset}", *(set_ or [])])
+    output = found.output if any(text.startswith("output=") for text in set_ or []) else None
+    found = resolved(beside(found, output))
+    check_networks(found)
+    go(found, None, as_json)
 
 
 _stage("report", "Write the report page from what is there.")

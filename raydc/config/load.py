@@ -61,12 +61,15 @@ def identity(run: RunConfig) -> dict[str, Any]:
     The method's name is in every sample, and the number of threads is part of a CPU's arithmetic. Label sets and
     students are told apart by digests of their own. Statistics are too: in batches of another size they differ by the
     rounding of the network's arithmetic, and a run keeps those that it has found, so a batch that does not fit a device
-    may be lowered. Their precision stays: the same run elsewhere would be held against other numbers.
+    may be lowered. Their precision stays: the same run elsewhere would be held against other numbers. A set that is
+    adopted owes nothing to synthesis, and where its teachers were found says nothing of them.
     """
     watched = {"checkpoint_every", "snapshots", "log_every"}
     elsewhere = dict.fromkeys(("name", "method", "engine", "output", "relabel", "evaluate"), True)
+    made: Any = watched if run.adopt is None else True
     stored = {"statistics": {"store", "batch"}}
-    left_out: Any = {**elsewhere, "synthesize": watched, "data": {"titles", "train_images"}, "squeeze": stored}
+    partly = {"data": {"titles", "train_images"}, "squeeze": stored, "synthesize": made, "adopt": {"teachers"}}
+    left_out: Any = {**elsewhere, **partly}
     tree = run.model_dump(mode="json", by_alias=True, exclude=left_out)
     return {**tree, "method": {"name": run.method.name}, "engine": {"threads": run.engine.threads}}
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pydantic import model_validator
 
 from raydc.config.base import Name, Strict
+from raydc.config.stages.adopt import AdoptConfig
 from raydc.config.stages.data import DataConfig
 from raydc.config.stages.engine import EngineConfig
 from raydc.config.stages.evaluate import EvaluateConfig
 from raydc.config.stages.pack import PackConfig
 from raydc.config.stages.relabel import RelabelConfig
-from raydc.config.stages.squeeze import SqueezeConfig
+from raydc.config.stages.squeeze import SqueezeConfig, TeacherConfig
 from raydc.config.stages.synthesize import SynthesizeConfig
 
 
@@ -36,6 +37,8 @@ class RunConfig(Strict):
     data: DataConfig
     squeeze: SqueezeConfig
     synthesize: SynthesizeConfig
+    adopt: AdoptConfig | None = None
+    """A condensed set that is judged as it is; nothing is synthesized then."""
     pack: PackConfig = PackConfig()
     relabel: RelabelConfig | None = RelabelConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -50,6 +53,21 @@ class RunConfig(Strict):
     def label_sets(self) -> list[str]:
         """The names of the label sets that the run stores."""
         return [s.name for s in self.relabel.sets] if self.relabel else []
+
+    @property
+    def teachers(self) -> list[TeacherConfig]:
+        """The frozen networks that this run cannot do without: a set that is adopted needs those that label, if any."""
+        if self.adopt is None:
+            return self.squeeze.teachers
+        if self.relabel is None or not self.soft:
+            return []
+        names = self.relabel.teachers.pick([t.name for t in self.squeeze.teachers])
+        return [t for t in self.squeeze.teachers if t.name in names]
+
+    @property
+    def soft(self) -> bool:
+        """Whether any student learns from soft labels."""
+        return bool(self.evaluate.students) and "soft" in self.evaluate.labels
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:

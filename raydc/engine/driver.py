@@ -81,7 +81,7 @@ class Driver:
 
     def _check_ready(self, stage: str) -> None:
         """Refuse a stage whose predecessors are not done: it would find nothing, or half of it."""
-        teachers = {f"{t.name}.json" for t in self.run.config.squeeze.teachers}
+        teachers = {f"{t.name}.json" for t in self.run.config.teachers}
         if stage in STAGES[1:] and self.run.teachers().present(teachers) != teachers:
             raise DataError(f"{stage} needs the teachers. Run `raydc squeeze` first, or `raydc run` for all stages")
         if stage in STAGES[3:] and not self.run.dataset("condensed").exists("raydc.json"):
@@ -102,7 +102,7 @@ class Driver:
         self.emit("stage_started", total=total, done=already, unit=unit)
 
     def _squeeze(self) -> str:
-        teachers = self.run.config.squeeze.teachers
+        teachers = self.run.config.teachers
         already = sum(self.run.teachers().exists(f"{t.name}.json") for t in teachers)
         self._start(len(teachers), already, "teacher")
         self._check_counts()
@@ -127,10 +127,13 @@ class Driver:
         self._start(len(self.datasets), already, "data set")
         for dataset, blocks in self.blocks.items():
             began = time.time()
-            pack.pack(self.run, dataset, [b.id for b in blocks], self.classes, self.emit)
+            self._pack_one(dataset, blocks)
             took = {"began": began, "seconds": time.time() - began}
             self.emit("unit_done", unit=dataset, worker="driver", image_steps=0, **took)
         return pack.identity(self.run)
+
+    def _pack_one(self, dataset: str, blocks: list[Block]) -> None:
+        pack.pack(self.run, dataset, [b.id for b in blocks], self.classes, self.emit)
 
     def _relabel(self) -> str:
         if self.run.config.relabel is None:

@@ -18,6 +18,7 @@ from raydc.engine.rows import Rows, rows_of
 from raydc.engine.run import Run
 from raydc.errors import ClusterError, DataError, RaydcError, StorageError
 from raydc.sources.places import in_threads
+from raydc.store.faults import clean
 from raydc.store.manifest import ImageFile, Images, Manifest, Source, publish, read
 from raydc.store.shards import Sample, image_shard, keys_digest
 
@@ -181,7 +182,7 @@ def identity(run: Run) -> str:
 
 def provenance(run: Run) -> dict[str, bytes]:
     """What made the images: the config, the versions and the teachers."""
-    teachers = {t.name: run.teachers().read_json(f"{t.name}.json") for t in run.config.squeeze.teachers}
+    teachers = {t.name: run.teachers().read_json(f"{t.name}.json") for t in run.config.teachers}
     return {
         "provenance/run.yaml": dump(run.config).encode(),
         "provenance/env.json": run.folder.read("env.json"),
@@ -207,8 +208,9 @@ def images_info(run: Run, count: int, files: list[ImageFile]) -> Images:
 def card(config: RunConfig, dataset: str, count: int, classes: int) -> str:
     """What the data set's README says above its technical part."""
     name, method = config.data.name, config.method.title or config.method.name
+    made = f"condensed from `{name}` by {method}"
     what = {
-        "condensed": f"{count} images condensed from `{name}` by {method}",
+        "condensed": f"{count} images {made if config.adopt is None else f'taken over from {clean(config.adopt.url)}'}",
         "random": f"A control: {count} real images of `{name}`, drawn at random, as many a class as the condensed set",
     }[dataset]
     return f"# {config.name}: {dataset}\n\n{what}, {classes} classes, made by raydc.\n"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from raydc.config import RunConfig
+from raydc.engine.adoption import Judge
 from raydc.engine.alone import alone, myself
 from raydc.engine.background import repeating
 from raydc.engine.capacity import lacking
@@ -58,7 +59,7 @@ def go(config: RunConfig, stages: tuple[str, ...] | None = None, as_json: bool =
                 raise ClusterError(f"{missing}. {mend}")
             if missing:
                 log.emit("note", text=f"{missing} now: the run waits until one comes")
-            driver = Driver(run, log.emit)
+            driver = (Driver if config.adopt is None else Judge)(run, log.emit)
             for stage in stages or STAGES:
                 driver.do(stage)
         log.emit("run_done")

@@ -65,7 +65,7 @@ def showcase(run: Run, classes: Sequence[str], source: Source | None, blocks: li
         evaluations=evaluate.entries(run),
         by_class=scores.by_class(run, classes),
         device_hours=scores.hours(run, events),
-        teachers=[_teacher(run, t.name) for t in config.squeeze.teachers],
+        teachers=[_teacher(run, t.name) for t in config.teachers],
         stage_seconds=stage_seconds(events),
         worker_seconds=worker_lanes(events),
         notes=sorted({e["text"] for e in events if e["kind"] == "note"}),

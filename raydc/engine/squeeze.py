@@ -33,7 +33,7 @@ STATE = "state.safetensors"
 def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[..., None]) -> None:
     """Commit every teacher that the run folder does not hold yet."""
     # Fetched ones first: a wrong URL or class count must not be told after another teacher has been trained.
-    for config in sorted(run.config.squeeze.teachers, key=lambda t: t.train is not None):
+    for config in sorted(run.config.teachers, key=lambda t: t.train is not None):
         if not run.teachers().exists(f"{config.name}.json"):
             began = time.time()
             if config.train is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -42,19 +43,23 @@ def check_counts(run: Run, blocks: list[Block], made: Recipe, classes: list[str]
     """
     how = made.synthesize.initialize
     by_class = any(getattr(term, "category", 0) and term.weight for term in made.synthesize.objective)
-    least = max(least_images(how, run.config.synthesize.ipc), int(by_class and made.synthesize.steps > 0))
-    if not least or source is None:
+    wanted = Counter(label for block in blocks for label in block.classes)  # an adopted set may be uneven
+    floor = int(by_class and made.synthesize.steps > 0)
+    need = {ipc: max(least_images(how, ipc), floor) for ipc in set(wanted.values())}
+    if not any(need.values()) or source is None:
         return
     counts = source.train.counts(len(classes))
-    short = sorted({label for b in blocks for label in b.classes if counts[label] < least})
+    short = sorted(label for label, ipc in wanted.items() if counts[label] < need[ipc])
     if short:
+        least = max(need[wanted[label]] for label in short)
         named = ", ".join(f"'{classes[c]}' has {counts[c]}" for c in short[:5]) + (", ..." if len(short) > 5 else "")
         mend = "choose another synthesize.initialize" if made.dataset == "condensed" else \
             "leave 'random' out of evaluate.data"  # fmt: skip
+        mend = f"Lower synthesize.ipc, or {mend}" if run.config.adopt is None else mend.capitalize()
         raise DataError(
             f"{made.dataset}: {least} different real images a class are asked for (initialize {how.use}), but "
             f"{len(short)} of {len(classes)} classes have fewer training images ({named}). "
-            f"Lower synthesize.ipc, or {mend}"
+            f"{mend}"
         )
 
 

@@ -21,28 +21,35 @@ EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 _FORMATS = ("JPEG", "PNG", "WEBP")
 
 
-def decode(data: bytes, origin: str) -> np.ndarray:
+def decode(data: bytes, origin: str, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decode one image to u8 [H, W, 3] in its own size.
 
     Args:
         data: The encoded image.
         origin: Where it came from, for the message: a URL, or shard and member.
+        size: The height and width that it must have; another one is refused before any pixel is decoded.
 
     Raises:
-        DataError: not an image of a known kind, or truncated; names ``origin``.
+        DataError: not an image of a known kind, truncated, or of another size; names ``origin``.
     """
-    return np.array(_open(data, origin))
+    return np.array(_open(data, origin, size))
 
 
 def decode_resized(
     data: bytes, origin: str, size: int, resize: Literal["center_crop", "squish"], crop_fraction: float = 1.0
 ) -> np.ndarray:
-    """Decode one image to u8 [size, size, 3] by the rule of the data set.
+    """Decode one image to u8 [size, size, 3] by the rule of the data set; raises as ``decode``."""
+    return resized(_open(data, origin), size, resize, crop_fraction)
+
+
+def resized(
+    image: Image.Image, size: int, resize: Literal["center_crop", "squish"], crop_fraction: float = 1.0
+) -> np.ndarray:
+    """Bring an RGB picture to u8 [size, size, 3] by the rule of the data set.
 
     ``center_crop`` brings the short side to ``round(size / crop_fraction)`` and takes the middle; ``squish`` ignores
-    the aspect ratio. Raises as ``decode``.
+    the aspect ratio.
     """
-    image = _open(data, origin)
     if resize == "squish":
         return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
     return np.array(_center_crop(image, size, crop_fraction))
@@ -59,14 +66,17 @@ def encode(image: np.ndarray, format: Literal["png", "jpg"], quality: int = 95) 
     return buffer.getvalue()
 
 
-def _open(data: bytes, origin: str) -> Image.Image:
+def _open(data: bytes, origin: str, size: tuple[int, int] | None = None) -> Image.Image:
     if not data:
         raise DataError(f"{origin}: the image is empty (0 bytes). Replace or remove it")
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        if size is not None and image.size != size[::-1]:
+            found, expected = f"{image.height}x{image.width}", f"{size[0]}x{size[1]}"
+            raise DataError(f"{origin} is {found} pixels (height x width), expected {expected}")
         image.load()
         return _rgb(image)
-    except MemoryError:
+    except (MemoryError, DataError):
         raise
     except Exception as cause:  # broken bytes make PIL's decoders raise anything from OSError to IndexError
         why = "unknown kind of file" if isinstance(cause, Image.UnidentifiedImageError) else str(cause)

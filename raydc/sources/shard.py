@@ -12,46 +12,71 @@ from raydc.labels import views
 from raydc.sources.decode import decode
 from raydc.store import tar
 from raydc.store.folder import Folder
-from raydc.store.schema import ImageFile, LabelFile, Manifest
+from raydc.store.schema import File, ImageFile, LabelFile, Manifest
 from raydc.store.shards import from_npy, keys_digest, member
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What an image shard holds, in its order."""
+
+    keys: list[str]
+    labels: np.ndarray
+    """int64 ``[N]``."""
+    encoded: list[bytes]
+    """The images as they are stored."""
+
+
+def read_shard(folder: Folder, file: File, check_digest: bool) -> bytes:
+    """The bytes of a file of the manifest; one of another size is refused unread.
+
+    Raises:
+        DataError: it is not what the manifest states.
+    """
+    found = folder.size(file.path)
+    if found != file.bytes:
+        raise DataError(f"{file.path} has {found} bytes, the manifest states {file.bytes}. Restore it")
+    data = folder.read(file.path)
+    if len(data) != file.bytes or (check_digest and hashlib.sha256(data).hexdigest() != file.sha256):
+        raise DataError(f"{file.path} was changed: its SHA-256 is not that of the manifest. Restore the original")
+    return data
+
+
+def parse_shard(data: bytes, manifest: Manifest, file: ImageFile) -> Samples:
+    """The samples of an image shard.
+
+    Raises:
+        DataError: they are not those of the manifest, lack a member, or have a class that cannot be.
+    """
+    samples: dict[str, dict[str, bytes]] = {}
+    for name, payload in tar.read(data, file.path):
+        key, _, extension = name.partition(".")
+        samples.setdefault(key, {})[extension] = payload
+    if len(samples) != file.samples or keys_digest(list(samples)) != file.keys_sha256:
+        raise DataError(f"{file.path}: {len(samples)} samples, not the {file.samples} of the manifest in its order")
+    codec = manifest.images.codec
+    lacking = [k for k, parts in samples.items() if not {"cls", codec} <= parts.keys()]
+    if lacking:
+        raise DataError(f"{file.path}: sample {lacking[0]} lacks its .cls or .{codec} member. Pack it again")
+    labels = parse_labels([s["cls"] for s in samples.values()], manifest.source.classes, file.path)
+    return Samples(list(samples), labels, [s[codec] for s in samples.values()])
 
 
 class ImageShard:
     """The images of a shard; each is decoded once, when first asked for, because a rank needs only some of them."""
 
     def __init__(self, folder: Folder, manifest: Manifest, file: ImageFile, check_digest: bool) -> None:
-        data = folder.read(file.path)
-        if len(data) != file.bytes:
-            raise DataError(f"{file.path} has {len(data)} bytes, the manifest states {file.bytes}. Restore it")
-        if check_digest and hashlib.sha256(data).hexdigest() != file.sha256:
-            raise DataError(f"{file.path} was changed: its SHA-256 is not that of the manifest. Restore the original")
-        samples: dict[str, dict[str, bytes]] = {}
-        for name, payload in tar.read(data, file.path):
-            key, _, extension = name.partition(".")
-            samples.setdefault(key, {})[extension] = payload
-        if len(samples) != file.samples or keys_digest(list(samples)) != file.keys_sha256:
-            raise DataError(f"{file.path}: {len(samples)} samples, not the {file.samples} of the manifest in its order")
-        codec, height, width = manifest.images.codec, *manifest.images.size
-        lacking = [k for k, parts in samples.items() if not {"cls", codec} <= parts.keys()]
-        if lacking:
-            raise DataError(f"{file.path}: sample {lacking[0]} lacks its .cls or .{codec} member. Pack it again")
-        self.path = file.path
-        self.keys = list(samples)
-        self.labels = _labels([s["cls"] for s in samples.values()], manifest.source.classes, file.path)
-        self._encoded = [s[codec] for s in samples.values()]
-        self._pixels = np.empty((file.samples, height, width, 3), dtype=np.uint8)
+        samples = parse_shard(read_shard(folder, file, check_digest), manifest, file)
+        self.path, self.keys, self.labels, self._encoded = file.path, samples.keys, samples.labels, samples.encoded
+        self._pixels = np.empty((file.samples, *manifest.images.size, 3), dtype=np.uint8)
         self._decoded = np.zeros(file.samples, dtype=bool)
         self.nbytes = sum(map(len, self._encoded)) + self._pixels.nbytes
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Pixels of some rows: uint8 ``[len(rows), H, W, 3]``."""
+        height, width = self._pixels.shape[1:3]
         for row in np.unique(rows[~self._decoded[rows]]).tolist():
-            origin = f"{self.path}: {self.keys[row]}"
-            pixels = decode(self._encoded[row], origin)
-            if pixels.shape != self._pixels.shape[1:]:
-                height, width = self._pixels.shape[1:3]
-                found = "x".join(map(str, pixels.shape[:2]))
-                raise DataError(f"{origin} is {found}, the manifest states {height}x{width}")
+            pixels = decode(self._encoded[row], f"{self.path}: {self.keys[row]}", (height, width))
             self._pixels[row], self._encoded[row] = pixels, b""  # not both at once: a cache may hold thousands
             self._decoded[row] = True
         return self._pixels[rows]
@@ -87,7 +112,12 @@ def read_label_block(
     return LabelBlock(records, rows)
 
 
-def _labels(members: list[bytes], classes: int, origin: str) -> np.ndarray:
+def parse_labels(members: list[bytes], classes: int, origin: str) -> np.ndarray:
+    """The classes that ``.cls`` members hold, int64.
+
+    Raises:
+        DataError: one is not a whole number, or no class.
+    """
     try:
         labels = np.array([int(m) for m in members], dtype=np.int64)
     except ValueError as error:

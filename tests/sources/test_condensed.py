@@ -202,7 +202,7 @@ def test_pictures_that_are_not_what_the_manifest_says_are_refused(tmp_path: Path
     toy = toys.build(str(tmp_path / "set"), shards=(6,), labels=False)
     tree = toy.folder.read_json("raydc.json")
     for change, message in (
-        ({"size": [8, 8]}, "00000000 is 16x16, the manifest states 8x8"),
+        ({"size": [8, 8]}, "00000000 is 16x16 pixels .height x width., expected 8x8"),
         ({"codec": "jpg"}, "lacks its .cls or .jpg"),
     ):
         toy.folder.write_json("raydc.json", {**tree, "images": {**tree["images"], **change}})

@@ -1,0 +1,83 @@
+"""What is kept of a raydc data set that is judged: its manifest, so its identity, and its own labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from raydc.config import RunConfig
+from raydc.engine.capacity import options
+from raydc.engine.failures import persist, wait
+from raydc.engine.pack import card, check_markers, provenance
+from raydc.engine.receipts import done
+from raydc.engine.run import Run
+from raydc.engine.weights import read_record
+from raydc.errors import DataError
+from raydc.sources.shard import read_shard
+from raydc.store import manifest as manifests
+from raydc.store.folder import Folder
+from raydc.store.manifest import Manifest, Source
+from raydc.store.schema import LabelFile
+
+Emit = Callable[..., None]
+
+
+def publish(run: Run, ids: list[str], classes: list[str]) -> None:
+    """Publish the shards that were taken over as what they were: the same data set, of the same ``dataset_id``."""
+    target = run.dataset("condensed")
+    if target.exists(manifests.MANIFEST):
+        return
+    check_markers(run, "condensed", ids)
+    theirs = _theirs(run.config)
+    source = Source(name=theirs.source.name, classes=len(classes))
+    manifest = Manifest(source=source, images=theirs.images, created=theirs.created)
+    text = card(run.config, "condensed", theirs.images.count, len(classes))
+    made = manifests.publish(target, manifest, classes, text, provenance(run))
+    if made.dataset_id != theirs.dataset_id:
+        raise DataError(f"{_url(run.config)} is not the data set that its manifest names: {theirs.dataset_id} would be "
+                        f"{made.dataset_id}. `raydc verify` says what is wrong")  # fmt: skip
+
+
+def brings(facts: dict[str, Any], config: RunConfig) -> bool:
+    """Whether the adopted set has a label set of the name that the run asks for."""
+    stored = config.relabel is not None and config.relabel.mode == "stored" and config.soft
+    return bool(stored and config.relabel and config.relabel.name in facts["label_sets"])
+
+
+def take_labels(run: Run, emit: Emit) -> None:
+    """Copy the label set that the run asks for beside the images, each file held against its digest."""
+    name, target = run.config.relabel.name if run.config.relabel else "", run.dataset("condensed")
+    if name in manifests.read(target).label_sets:
+        return
+    theirs = manifests.open_label_set(_theirs(run.config), name)
+    mine = [f"sha256:{read_record(run.teachers(), t.name).sha256}" for t in run.config.teachers]
+    if theirs.teachers != mine:
+        emit("note", text=f"label set '{name}' came with the adopted set, from other teachers than the controls'")
+    receipts = run.work("adopted-labels", name)
+    source = Folder(_url(run.config), run.config.engine.storage_patience)
+    task = ray.remote(_copy).options(**options(run.config.engine))
+
+    def copy_the_rest() -> None:
+        finished = done(receipts)
+        left = [(n, f) for n, f in enumerate(theirs.files) if f"{n:06d}" not in finished]
+        for first in range(0, len(left), run.config.engine.workers):
+            some = left[first : first + run.config.engine.workers]
+            wait([task.remote(source, target, receipts, f"{n:06d}.json", f) for n, f in some])
+
+    persist(copy_the_rest, lambda: done(receipts), run.config.engine.max_attempts, emit, "copying labels")
+    manifests.add_label_set(target, name, theirs)
+
+
+def _copy(source: Folder, target: Folder, receipts: Folder, receipt: str, file: LabelFile) -> None:
+    written = target.write(file.path, read_shard(source, file, check_digest=True))
+    receipts.write_json(receipt, {"path": written.path, "sha256": written.sha256})
+
+
+def _theirs(config: RunConfig) -> Manifest:
+    return manifests.read(Folder(_url(config), config.engine.storage_patience))
+
+
+def _url(config: RunConfig) -> str:
+    return config.adopt.url if config.adopt else ""
