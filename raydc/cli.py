@@ -222,6 +222,24 @@ def inspect(dataset: Dataset, as_json: Json = False) -> None:
 
 
 @app.command()
+def export(
+    dataset: Dataset,
+    output: Annotated[str, typer.Argument(help="URL of a folder that is not there yet, or empty.")],
+    form: Annotated[str, typer.Option(help="folders, webdataset or huggingface.")],
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Of the images, for the card: cc-by-4.0, other, ...")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="webdataset: a label set whose shards go with the images.")] = None,
+) -> None:
+    """Write a data set as class folders, plain WebDataset or a Hugging Face data set."""
+    from raydc.store.export import export as write
+    from raydc.store.folder import Folder
+
+    count = write(Folder(dataset), Folder(output), form, licence, labels, lambda text: typer.echo(text, err=True))
+    typer.echo(f"{output}: {f'{count} images' if count else 'there already'}, form {form}")
+
+
+@app.command()
 def verify(dataset: Dataset) -> None:
     """Hash every file of a data set again and compare with its manifest."""
     from raydc.errors import DataError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +10,9 @@ from raydc.errors import DataError
 from raydc.labels import views
 from raydc.sources.decode import decode
 from raydc.store import tar
+from raydc.store.checked import read_checked
 from raydc.store.folder import Folder
-from raydc.store.schema import File, ImageFile, LabelFile, Manifest
+from raydc.store.schema import ImageFile, LabelFile, Manifest
 from raydc.store.shards import from_npy, keys_digest, member
 
 
@@ -25,21 +25,6 @@ class Samples:
     """int64 ``[N]``."""
     encoded: list[bytes]
     """The images as they are stored."""
-
-
-def read_shard(folder: Folder, file: File, check_digest: bool) -> bytes:
-    """The bytes of a file of the manifest; one of another size is refused unread.
-
-    Raises:
-        DataError: it is not what the manifest states.
-    """
-    found = folder.size(file.path)
-    if found != file.bytes:
-        raise DataError(f"{file.path} has {found} bytes, the manifest states {file.bytes}. Restore it")
-    data = folder.read(file.path)
-    if len(data) != file.bytes or (check_digest and hashlib.sha256(data).hexdigest() != file.sha256):
-        raise DataError(f"{file.path} was changed: its SHA-256 is not that of the manifest. Restore the original")
-    return data
 
 
 def parse_shard(data: bytes, manifest: Manifest, file: ImageFile) -> Samples:
@@ -66,7 +51,7 @@ class ImageShard:
     """The images of a shard; each is decoded once, when first asked for, because a rank needs only some of them."""
 
     def __init__(self, folder: Folder, manifest: Manifest, file: ImageFile, check_digest: bool) -> None:
-        samples = parse_shard(read_shard(folder, file, check_digest), manifest, file)
+        samples = parse_shard(read_checked(folder, file, check_digest), manifest, file)
         self.path, self.keys, self.labels, self._encoded = file.path, samples.keys, samples.labels, samples.encoded
         self._pixels = np.empty((file.samples, *manifest.images.size, 3), dtype=np.uint8)
         self._decoded = np.zeros(file.samples, dtype=bool)

@@ -101,6 +101,19 @@ def names(url: str) -> list[str]:
     return [f.rsplit("/", 1)[-1] for f in files if f != key.strip("/")]  # S3 lists an empty file as its own folder
 
 
+def holds(url: str) -> bool:
+    """Whether anything is in a folder, or is in its place."""
+    path = local_path(url)
+    if path is not None:
+        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    fs, key = connect(url)
+    fs.invalidate_cache()
+    try:
+        return any(str(name).strip("/") != key.strip("/") for name in fs.ls(key, detail=False))
+    except FileNotFoundError:
+        return False
+
+
 def whole(url: str) -> bytes:
     """All bytes of a file."""
     path = local_path(url)

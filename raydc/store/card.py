@@ -25,10 +25,11 @@ def timm_info(manifest: Manifest) -> bytes:
     return json.dumps({"splits": {SPLIT: split}}, indent=1).encode() + b"\n"
 
 
-def front_matter(manifest: Manifest) -> bytes:
+def front_matter(manifest: Manifest, licence: str | None = None) -> bytes:
     """The YAML head of the card. Explicit ``configs`` keep label shards from being taken for images."""
+    said = f"license: {json.dumps(licence)}\n" if licence else ""
     return f"""---
-pretty_name: {json.dumps(manifest.source.name + ", condensed")}
+{said}pretty_name: {json.dumps(manifest.source.name + ", condensed")}
 task_categories: [image-classification]
 tags: [dataset-distillation, webdataset, raydc]
 configs:

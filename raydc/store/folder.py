@@ -199,6 +199,10 @@ class Folder:
         names = [n for n in found if n.startswith(start) and not n.startswith((".", "_tmp"))]
         return sorted(f"{base}/{n}" if base else n for n in names)
 
+    def empty(self) -> bool:
+        """Whether nothing is there, neither a file nor a folder; one that is absent is empty."""
+        return not self._patiently("list", self.url, lambda: backend.holds(self.url))
+
     def remove(self, name: str) -> None:
         """Remove a file; it may be absent already."""
         url = self._at(name)

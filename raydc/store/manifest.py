@@ -92,6 +92,7 @@ def publish(
     classes: Sequence[str],
     card: str,
     provenance: Mapping[str, bytes] | None = None,
+    licence: str | None = None,
 ) -> Manifest:
     """Make a data set of image shards that are already written.
 
@@ -104,6 +105,7 @@ def publish(
         classes: names in order of their index.
         card: Markdown body of ``README.md``; its YAML head is written here.
         provenance: further files to keep, by path, such as ``provenance/run.yaml``.
+        licence: of the images, for the head of the card.
 
     Returns:
         The manifest as written.
@@ -119,7 +121,7 @@ def publish(
     for file in manifest.images.files:
         if folder.size(file.path) != file.bytes:
             raise DataError(f"{file.path} is {folder.size(file.path)} bytes, written were {file.bytes}. Pack it again")
-    documents = {CLASSES: names, INFO: timm_info(manifest), CARD: front_matter(manifest) + card.encode()}
+    documents = {CLASSES: names, INFO: timm_info(manifest), CARD: front_matter(manifest, licence) + card.encode()}
     receipts = [folder.write(path, data) for path, data in {**documents, **(provenance or {})}.items()]
     new = manifest.model_copy(
         update={

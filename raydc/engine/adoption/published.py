@@ -15,8 +15,8 @@ from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record
 from raydc.errors import DataError
-from raydc.sources.shard import read_shard
 from raydc.store import manifest as manifests
+from raydc.store.checked import read_checked
 from raydc.store.folder import Folder
 from raydc.store.manifest import Manifest, Source
 from raydc.store.schema import LabelFile
@@ -41,14 +41,19 @@ def publish(run: Run, ids: list[str], classes: list[str]) -> None:
 
 
 def brings(facts: dict[str, Any], config: RunConfig) -> bool:
-    """Whether the adopted set has a label set of the name that the run asks for."""
-    stored = config.relabel is not None and config.relabel.mode == "stored" and config.soft
-    return bool(stored and config.relabel and config.relabel.name in facts["label_sets"])
+    """Whether the adopted set has every label set that the run stores, by name; else all of them are made."""
+    wanted = {s.name for s in config.relabel.sets} if config.relabel else set()
+    return bool(wanted) and wanted <= facts["label_sets"].keys()
 
 
 def take_labels(run: Run, emit: Emit) -> None:
-    """Copy the label set that the run asks for beside the images, each file held against its digest."""
-    name, target = run.config.relabel.name if run.config.relabel else "", run.dataset("condensed")
+    """Copy the label sets that the run asks for beside the images, each file held against its digest."""
+    for labels in run.config.relabel.sets if run.config.relabel else []:
+        _take_set(run, labels.name, emit)
+
+
+def _take_set(run: Run, name: str, emit: Emit) -> None:
+    target = run.dataset("condensed")
     if name in manifests.read(target).label_sets:
         return
     theirs = manifests.open_label_set(_theirs(run.config), name)
@@ -71,7 +76,7 @@ def take_labels(run: Run, emit: Emit) -> None:
 
 
 def _copy(source: Folder, target: Folder, receipts: Folder, receipt: str, file: LabelFile) -> None:
-    written = target.write(file.path, read_shard(source, file, check_digest=True))
+    written = target.write(file.path, read_checked(source, file))
     receipts.write_json(receipt, {"path": written.path, "sha256": written.sha256})
 
 

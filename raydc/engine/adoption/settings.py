@@ -51,9 +51,10 @@ def resolved(config: RunConfig) -> RunConfig:
     pack = config.pack.model_copy(update={"format": found.codec, "quality": found.quality or PackConfig().quality})
     made = {"ipc": max(1, round(found.per_class)), "initialize": {"use": "noise"}, "steps": 0, "snapshots": 0}
     synth = SynthesizeConfig.model_validate({**made, "blocks": config.synthesize.blocks})
-    relabel = config.relabel
-    if relabel is not None and not config.soft:
-        relabel = relabel.model_copy(update={"mode": "live"})
+    relabel, evaluate = config.relabel, config.evaluate
+    if not config.soft:
+        relabel = relabel and relabel.model_copy(update={"mode": "live", "also": []})
+        evaluate = evaluate.model_copy(update={"label_sets": []})
     return config.model_copy(
         update={
             "adopt": given.model_copy(update={"url": Folder(given.url).url, "teachers": _absolute(given.teachers)}),
@@ -61,6 +62,7 @@ def resolved(config: RunConfig) -> RunConfig:
             "pack": pack,
             "synthesize": synth,
             "relabel": relabel,
+            "evaluate": evaluate,
         }
     )
 

@@ -13,9 +13,10 @@ from raydc.config.stages.data import DataConfig
 from raydc.errors import DataError, nearest
 from raydc.sources.given.base import Glance, Taken, check_size
 from raydc.sources.places import in_threads
-from raydc.sources.shard import parse_labels, parse_shard, read_shard
+from raydc.sources.shard import parse_labels, parse_shard
 from raydc.store import manifest as manifests
 from raydc.store import tar
+from raydc.store.checked import read_checked
 from raydc.store.faults import clean, told
 from raydc.store.folder import Folder
 from raydc.store.patience import READING_S
@@ -38,7 +39,7 @@ class Published:
     def take(self, first: int, stop: int) -> Taken:
         """Read a shard, whose digest must be that of the manifest."""
         file = self.manifest.images.files[self.cuts.index(first)]
-        data = read_shard(self.folder, file, check_digest=True)
+        data = read_checked(self.folder, file)
         return Taken(parse_shard(data, self.manifest, file).encoded, file.sha256, {file.path: data})
 
     def fingerprint(self) -> str:
