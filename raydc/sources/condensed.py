@@ -29,6 +29,8 @@ from raydc.store.patience import READING_S
 if TYPE_CHECKING:
     import torch
 
+    from raydc.sources.stream import Stream
+
 LABEL_SHARE = 8
 """Label blocks get one part in this many of the cache, apart from the images: each is used once an epoch."""
 
@@ -156,6 +158,7 @@ class CondensedDataset:
         shuffle: bool = True,
         logits: bool | Literal["encoded"] = True,
         start: int = 0,
+        every: int = 1,
     ) -> Iterator[Batch]:
         """One epoch. Global batches are the same whatever ``world`` is; rank r gets rows ``r::world`` of each.
 
@@ -169,6 +172,7 @@ class CondensedDataset:
             logits: False to leave them where they lie, the views stay those of the label set; ``"encoded"`` to have
                 them as they are stored, for :func:`raydc.condense.codecs.decode` on another device.
             start: the first batch that is wanted; nothing is read of those before it.
+            every: then each so manieth, and nothing is read of those between.
 
         Raises:
             ConfigError: a global batch, or the last one, has fewer rows than there are workers.
@@ -179,7 +183,7 @@ class CondensedDataset:
                 f"rank {rank} of {world} workers, batch {batch}, last batch {last} of {len(self)} rows: every worker "
                 "needs a row of every batch. Choose another batch or fewer workers"
             )
-        order = islice(self._order(batch, Key((seed, "batches", epoch)) if shuffle else None), start, None)
+        order = islice(self._order(batch, Key((seed, "batches", epoch)) if shuffle else None), start, None, every)
         key = Key((seed, "views", epoch))
         return (self._gather(s[rank::world], rows[rank::world], epoch, key, logits) for s, rows in order)
 
@@ -198,6 +202,21 @@ class CondensedDataset:
             ``[B, K]``.
 
         Raises:
+            DataError: as :meth:`view_size`.
+        """
+        size = self.view_size()
+        return (rendered(b, size) for b in self.batches(epoch, batch, seed, rank, world))
+
+    def stream(self, batch: int, seed: int = 0, rank: int = 0, world: int = 1) -> Stream:
+        """The epochs for PyTorch's DataLoader, resumable at any batch; see :class:`raydc.sources.stream.Stream`."""
+        from raydc.sources.stream import Stream
+
+        return Stream(self, batch, seed, rank, world)
+
+    def view_size(self) -> int:
+        """The side of the views that were labelled, in pixels.
+
+        Raises:
             DataError: the data set has no label set, or was labelled with a sampler that this raydc does not have.
         """
         from raydc.condense.views import SAMPLER
@@ -207,8 +226,7 @@ class CondensedDataset:
         aug = self._labels.labels.aug
         if aug.sampler not in (None, SAMPLER):
             raise DataError(f"labelled with sampler '{aug.sampler}', known is '{SAMPLER}'. Update raydc")
-        size = aug.size or self.image_size
-        return (_rendered(b, size) for b in self.batches(epoch, batch, seed, rank, world))
+        return aug.size or self.image_size
 
     def _forget(self) -> None:
         self._images: ByteCache[ImageShard] = ByteCache(self._cache_bytes)
@@ -280,7 +298,8 @@ class CondensedDataset:
         return self._images.get(s, load)
 
 
-def _rendered(batch: Batch, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def rendered(batch: Batch, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the teacher saw and said of a batch; see :meth:`CondensedDataset.loader`."""
     import torch
 
     from raydc.condense.views import render
