@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,15 @@ import numpy as np
 from raydc.errors import DataError
 from raydc.labels import views
 from raydc.sources.decode import decode
-from raydc.store import tar
 from raydc.store.checked import read_checked
 from raydc.store.folder import Folder
 from raydc.store.schema import ImageFile, LabelFile, Manifest
-from raydc.store.shards import from_npy, keys_digest, member
+from raydc.store.shards import from_npy, member, samples_of
+
+MOST_PACKED = 1100
+"""Bytes of pixels that a byte of PNG or JPEG can stand for: deflate packs 1032 to one."""
+MAX_CLASS = 18
+"""Digits of a class index, so that it is an int64."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,11 @@ def parse_shard(data: bytes, manifest: Manifest, file: ImageFile) -> Samples:
     Raises:
         DataError: they are not those of the manifest, lack a member, or have a class that cannot be.
     """
-    samples: dict[str, dict[str, bytes]] = {}
-    for name, payload in tar.read(data, file.path):
-        key, _, extension = name.partition(".")
-        samples.setdefault(key, {})[extension] = payload
-    if len(samples) != file.samples or keys_digest(list(samples)) != file.keys_sha256:
-        raise DataError(f"{file.path}: {len(samples)} samples, not the {file.samples} of the manifest in its order")
-    codec = manifest.images.codec
+    samples, codec = samples_of(data, file), manifest.images.codec
+    most = MOST_PACKED * file.bytes
+    if file.samples * math.prod(manifest.images.size) * 3 > most:
+        raise DataError(f"{file.path} has {file.bytes:,} bytes: too few for {file.samples} images of "
+                        f"{'x'.join(map(str, manifest.images.size))} pixels. Its manifest is not true")  # fmt: skip
     lacking = [k for k, parts in samples.items() if not {"cls", codec} <= parts.keys()]
     if lacking:
         raise DataError(f"{file.path}: sample {lacking[0]} lacks its .cls or .{codec} member. Pack it again")
@@ -103,6 +106,9 @@ def parse_labels(members: list[bytes], classes: int, origin: str) -> np.ndarray:
     Raises:
         DataError: one is not a whole number, or no class.
     """
+    long = [m for m in members if len(m) > MAX_CLASS]
+    if long:
+        raise DataError(f"{origin}: a .cls member has {len(long[0])} bytes or more; expected the number of a class")
     try:
         labels = np.array([int(m) for m in members], dtype=np.int64)
     except ValueError as error:

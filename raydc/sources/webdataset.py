@@ -26,6 +26,9 @@ from raydc.store.faults import clean
 from raydc.store.folder import Folder
 from raydc.store.tar import scan
 
+MAX_LABEL = 16 << 20
+"""Bytes of the member that holds a class: JSON records may be long."""
+
 
 def find(config: DataConfig) -> tuple[tuple[str, ...], Split, Split | None]:
     """Scan the shards of both splits; without a class list, the classes are 0 to the largest found in train.
@@ -151,6 +154,8 @@ def _samples(file: BinaryIO, url: str, labels: _Labels) -> Iterator[tuple[int, i
                 raise DataError(f"shard {url}: sample '{key}' has two images, {both}; expected one")
             sample.image = (name, offset, size)
         elif labels.wanted(field):
+            if size > MAX_LABEL:
+                raise DataError(f"shard {url}, member '{name}' has {size:,} bytes; a class has {MAX_LABEL:,} at most")
             file.seek(offset)
             sample.label = labels.read(file.read(size), f"shard {url}, member '{name}'")
     if sample is not None:

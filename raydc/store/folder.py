@@ -114,15 +114,17 @@ class Folder:
 
         return self._patiently("find", url, look)
 
-    def read(self, name: str) -> bytes:
-        """The whole file."""
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """The whole file; one of more than ``most`` bytes is a DataError, and is not read."""
+        if most is not None and (found := self.size(name)) > most:
+            raise DataError(f"{clean(self._at(name))} has {found:,} bytes; expected {most:,} at most. It is not read")
         return read_url(self._at(name), self.patience)
 
-    def read_json(self, name: str) -> Any:
-        """The file as JSON."""
+    def read_json(self, name: str, most: int | None = None) -> Any:
+        """The file as JSON; see :meth:`read`."""
         try:
-            return json.loads(self.read(name))
-        except ValueError as error:
+            return json.loads(self.read(name, most))
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{clean(self._at(name))} is not valid JSON: {error}. It was changed or damaged") from error
 
     def open(self, name: str) -> BinaryIO:

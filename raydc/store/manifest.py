@@ -26,8 +26,15 @@ from raydc.store.schema import FORMAT, File, ImageFile, Images, LabelFile, Label
 from raydc.store.shards import member
 
 MANIFEST = "raydc.json"
+HEADER_BYTES = 1024
+"""Of an array in a label shard."""
+WIDER = 8
+"""A later version may widen view records, so often at most."""
 SELF = "manifest_sha256"
 """Key of the manifest's digest of itself, taken with this value empty."""
+
+MOST = 256 << 20
+"""Bytes of a manifest or a class list: that of ImageNet-21K with 300 views has a tenth of it."""
 
 __all__ = [
     "MANIFEST", "ImageFile", "Images", "LabelFile", "LabelSet", "Manifest", "Source",
@@ -43,7 +50,7 @@ def read(folder: Folder) -> Manifest:
     """
     if not folder.exists(MANIFEST):
         raise DataError(f"{clean(folder.url)} is not a data set: it has no {MANIFEST}, which 'raydc run' writes last")
-    tree = folder.read_json(MANIFEST)
+    tree = folder.read_json(MANIFEST, MOST)
     where = f"{clean(folder.url)}/{MANIFEST}"
     kind, _, major = str(tree.get("format") if isinstance(tree, dict) else None).partition("/")
     if kind != FORMAT.partition("/")[0] or not major.isdecimal():
@@ -59,10 +66,14 @@ def read(folder: Folder) -> Manifest:
 
 def read_classes(folder: Folder, manifest: Manifest) -> tuple[str, ...]:
     """The class names in order, checked against the manifest."""
-    data = folder.read(CLASSES)
+    data = folder.read(CLASSES, MOST)
     if hashlib.sha256(data).hexdigest() != manifest.source.classes_sha256:
         raise DataError(f"{clean(folder.url)}/{CLASSES} is not the class list of the manifest. Restore the original")
-    return tuple(data.decode().splitlines())
+    names = tuple(data.decode(errors="replace").splitlines())
+    if len(names) != manifest.source.classes:
+        raise DataError(f"{clean(folder.url)}/{CLASSES} has {len(names)} classes, the manifest states "
+                        f"{manifest.source.classes}. Restore the original")  # fmt: skip
+    return names
 
 
 def open_label_set(manifest: Manifest, name: str) -> LabelSet:
@@ -188,6 +199,8 @@ def _check_label_set(manifest: Manifest, name: str, labels: LabelSet) -> None:
     if _row_dtype(labels, name) != dtype or labels.row_bytes != dtype.itemsize:
         raise DataError(f"label set '{name}' has rows of {labels.row_bytes} bytes, expected {dtype.itemsize}")
     shards = {f.path: f for f in manifest.images.files}
+    for file in labels.files:
+        _check_spans(file, shards, labels.row_bytes)
     covered: dict[str, list[int]] = {path: [] for path in shards}
     for file in labels.files:
         first, stop = file.views
@@ -198,7 +211,7 @@ def _check_label_set(manifest: Manifest, name: str, labels: LabelSet) -> None:
             raise DataError(f"{file.path} labels other images, or another order, than {file.images} holds. Relabel")
         covered[file.images] += range(first, stop)
     for path, views in covered.items():
-        if sorted(views) != list(range(labels.views)):
+        if len(views) != labels.views or sorted(views) != list(range(labels.views)):
             raise DataError(f"label set '{name}' has {len(views)} of {labels.views} views of {path}. Relabel it")
 
 
@@ -213,6 +226,19 @@ def _codec(labels: LabelSet, name: str) -> Codec:
         return codec_of(used.use, **used.settings())
     except TypeError:
         raise DataError(f"label set '{name}' has codec {used.model_dump()}: its settings are not those of it") from None
+
+
+def _check_spans(file: LabelFile, shards: Mapping[str, ImageFile], row_bytes: int) -> None:
+    """Refuse views and members that a file of this size cannot have, before anything is made as large as they say."""
+    first, stop = file.views
+    if first < 0 or stop - first > len(file.members):
+        raise DataError(f"{file.path} states views {first} to {stop} and {len(file.members)} members. Relabel it")
+    samples = shards[file.images].samples if file.images in shards else 0
+    most = HEADER_BYTES + samples * max(row_bytes, 2 * len(COLUMNS) * WIDER)
+    for name, (offset, size) in file.members.items():
+        if offset < 0 or not 0 <= size <= most or offset + size > file.bytes:
+            raise DataError(f"{file.path}: member '{name[:40]}' of {size:,} bytes at {offset:,} cannot be in a file of "
+                            f"{file.bytes:,} bytes with {samples} rows. Relabel it")  # fmt: skip
 
 
 def _row_dtype(labels: LabelSet, name: str) -> np.dtype:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from raydc.labels.views import COLUMNS
 from raydc.labels.views import VERSION as AUG_VERSION
@@ -28,6 +28,12 @@ def _inside(path: str) -> str:
 RelativePath = Annotated[str, AfterValidator(_inside)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=1, le=65_535)]
+"""View records hold places in pixels as uint16."""
+MAX_SHARD = 8 << 30
+"""Bytes of an image shard or a label file; a reader holds an image shard in memory."""
+LEAST_SAMPLE = 4 * 512
+"""Bytes of a sample in a tar: header and payload of its class and of its image."""
 
 
 class Record(BaseModel):
@@ -47,15 +53,23 @@ class File(Record):
 class ImageFile(File):
     """An image shard; ``keys_sha256`` is the digest of its newline-joined keys."""
 
+    path: Annotated[RelativePath, Field(pattern=r"^images/.+\.tar$")]
+    bytes: Annotated[int, Field(ge=0, le=MAX_SHARD)]
     samples: Count
     keys_sha256: Digest
+
+    @model_validator(mode="after")
+    def _has_room(self) -> ImageFile:
+        if self.samples * LEAST_SAMPLE > self.bytes:
+            raise ValueError(f"{self.samples} samples need more than {self.bytes} bytes")
+        return self
 
 
 class Images(Record):
     """What holds for all images: one size, one codec, one permutation."""
 
     count: Count
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     """Height and width in pixels."""
     codec: Literal["png", "jpg"]
     quality: int | None = None
@@ -90,6 +104,8 @@ class Aug(Record):
 class LabelFile(File):
     """A label shard: views ``[first, stop)`` of one image shard, and the (offset, size) of each member."""
 
+    path: Annotated[RelativePath, Field(pattern=r"^labels/.+\.tar$")]
+    bytes: Annotated[int, Field(ge=0, le=MAX_SHARD)]
     images: RelativePath
     views: tuple[int, int]
     members: dict[str, tuple[int, int]]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,8 +20,11 @@ import numpy as np
 
 from raydc.errors import DataError
 from raydc.store import tar
+from raydc.store.schema import ImageFile
 
 KEY_DIGITS = 8
+NAME = re.compile(r"[0-9A-Za-z_-]+\.[0-9A-Za-z.]+")
+"""A member of an image shard: key and field."""
 VIEW_DIGITS = 4
 
 
@@ -81,6 +86,25 @@ def _facts(sample: Sample) -> bytes:
     return json.dumps(facts).encode()
 
 
+def samples_of(data: bytes, file: ImageFile) -> dict[str, dict[str, bytes]]:
+    """The samples of an image shard in its order: of each key its fields.
+
+    Raises:
+        DataError: names that are none, or twice, or not the samples of the manifest.
+    """
+    samples: dict[str, dict[str, bytes]] = {}
+    for name, payload in tar.read(data, file.path):
+        if not NAME.fullmatch(name):
+            raise DataError(f"{file.path}: member '{name[:80]}' is not called KEY.FIELD. Pack it again")
+        key, _, field = name.partition(".")
+        if field in samples.setdefault(key, {}):
+            raise DataError(f"{file.path}: member '{name}' comes twice. Pack it again")
+        samples[key][field] = payload
+    if len(samples) != file.samples or keys_digest(list(samples)) != file.keys_sha256:
+        raise DataError(f"{file.path}: {len(samples)} samples, not the {file.samples} of the manifest in its order")
+    return samples
+
+
 def keys_digest(keys: Sequence[str]) -> str:
     """SHA-256 of the newline-joined keys: the identity of a shard's order."""
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()
@@ -130,7 +154,16 @@ def from_npy(data: bytes, origin: str) -> np.ndarray:
     Raises:
         DataError: if it is damaged or holds Python objects.
     """
+    stream = io.BytesIO(data)
     try:
-        return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, dtype = read(stream)
+        if dtype.hasobject or fortran:
+            raise ValueError(f"it holds {dtype}{' by columns' if fortran else ''}")
+        wanted, found = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
+        if wanted != found:  # told before memory is taken for what the header promises
+            raise ValueError(f"its header promises {wanted:,} bytes, and there are {found:,}")
+        return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
+    except (ValueError, EOFError, OSError, KeyError, RecursionError) as error:
         raise DataError(f"{origin} is not a readable array: {error}. Label blocks hold plain numbers only") from error

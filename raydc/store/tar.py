@@ -10,13 +10,15 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from raydc.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE
 RECORD = tarfile.RECORDSIZE
 MAX_NAME = 100
+MAX_HEADER = 1 << 20
+"""Bytes of a header with its long name."""
 MAX_SIZE = 8**11 - 1
 """The largest payload that a USTAR header can state: 8 GiB - 1."""
 
@@ -72,11 +74,13 @@ def scan(file: BinaryIO, origin: str) -> Iterator[tuple[str, int, int]]:
         origin: what the archive is called in messages.
 
     Raises:
-        DataError: if it is no uncompressed tar, is truncated, or has a damaged header.
+        DataError: if it is no uncompressed tar, is truncated, has a damaged header, or holds links, devices or sparse
+            files.
     """
     try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
+        with tarfile.open(fileobj=cast(BinaryIO, _Headers(file, origin)), mode="r:") as archive:
             for info in archive:
+                _check_plain(info, origin)
                 if info.isreg():
                     yield info.name, info.offset_data, info.size
             end = archive.offset
@@ -87,3 +91,24 @@ def scan(file: BinaryIO, origin: str) -> Iterator[tuple[str, int, int]]:
     if tail != bytes(BLOCK):
         what = "is truncated: it ends without the end marker" if len(tail) < BLOCK else "has a damaged header"
         raise DataError(f"{origin} {what} at byte {end}. Copy or write it again")
+
+
+class _Headers:
+    """A file of which only headers are read: what pretends to be a longer one is refused before memory is taken."""
+
+    def __init__(self, file: BinaryIO, origin: str) -> None:
+        self.seek, self.tell = file.seek, file.tell
+        self._file, self._origin = file, origin
+
+    def read(self, size: int = -1) -> bytes:
+        """A header, or the long name that belongs to one."""
+        if not 0 <= size <= MAX_HEADER:
+            raise DataError(f"{self._origin} has a header of {size} bytes at byte {self._file.tell()}; expected "
+                            f"{MAX_HEADER} at most. It is damaged or hostile")  # fmt: skip
+        return self._file.read(size)
+
+
+def _check_plain(info: tarfile.TarInfo, origin: str) -> None:
+    if info.size < 0 or info.issparse() or not (info.isreg() or info.isdir()):
+        kind = "a sparse file" if info.issparse() else "a link" if info.issym() or info.islnk() else "no plain file"
+        raise DataError(f"{origin}: member '{info.name[:80]}' is {kind}. Pack the archive again with plain files alone")

@@ -13,7 +13,7 @@ from raydc.config.stages.data import DataConfig
 from raydc.errors import DataError, nearest
 from raydc.sources.given.base import Glance, Taken, check_size
 from raydc.sources.places import in_threads
-from raydc.sources.shard import parse_labels, parse_shard
+from raydc.sources.shard import MAX_CLASS, parse_labels, parse_shard
 from raydc.store import manifest as manifests
 from raydc.store import tar
 from raydc.store.checked import read_checked
@@ -21,9 +21,6 @@ from raydc.store.faults import clean, told
 from raydc.store.folder import Folder
 from raydc.store.patience import READING_S
 from raydc.store.schema import ImageFile, Manifest
-
-MAX_CLASS = 20
-"""Bytes of a class index; what is longer is none."""
 
 
 @dataclass(frozen=True, eq=False)

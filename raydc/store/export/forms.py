@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from raydc.errors import DataError
 from raydc.store import manifest as manifests
-from raydc.store import tar
 from raydc.store.card import CARD, CLASSES, INFO, timm_info
 from raydc.store.checked import read_checked
 from raydc.store.export.card import Card
 from raydc.store.folder import Folder
 from raydc.store.schema import File, ImageFile, LabelSet, Manifest
+from raydc.store.shards import samples_of
 
 THREADS = 16
 """Small files written at a time."""
@@ -56,18 +56,12 @@ def folders(export: Export) -> None:
 
 def _named_images(export: Export, file: ImageFile) -> list[tuple[str, bytes]]:
     """The images of a shard by class and key."""
-    codec, found, label = export.manifest.images.codec, [], {}
-    members = list(tar.read(read_checked(export.source, file), file.path))
-    for name, data in members:
-        key, _, field = name.partition(".")
-        if field == "cls":
-            label[key] = _class(data, file.path, len(export.classes))
-    for name, data in members:
-        key, _, field = name.partition(".")
-        if field == codec and key in label and "/" not in key:
-            found.append((f"{export.classes[label[key]]}/{key}.{codec}", data))
-    if len({name for name, _ in found}) != file.samples:
-        raise DataError(f"{file.path} has {len(found)} images with classes, the manifest states {file.samples}")
+    codec, found = export.manifest.images.codec, []
+    for key, fields in samples_of(read_checked(export.source, file), file).items():
+        if not {"cls", codec} <= fields.keys():
+            raise DataError(f"{file.path}: sample {key} lacks its .cls or .{codec} member. Pack it again")
+        label = _class(fields["cls"], file.path, len(export.classes))
+        found.append((f"{export.classes[label]}/{key}.{codec}", fields[codec]))
     return found
 
 
