@@ -53,7 +53,7 @@ def read(folder: Folder) -> Manifest:
     tree = folder.read_json(MANIFEST, MOST)
     where = f"{clean(folder.url)}/{MANIFEST}"
     kind, _, major = str(tree.get("format") if isinstance(tree, dict) else None).partition("/")
-    if kind != FORMAT.partition("/")[0] or not major.isdecimal():
+    if kind != FORMAT.partition("/")[0] or not major.isdecimal() or len(major) > 9:
         raise DataError(f"{where} has no known format: expected '{FORMAT}'")
     if int(major) > int(FORMAT.partition("/")[2]):
         raise DataError(f"{where} has format '{kind}/{major}', this raydc reads up to '{FORMAT}'. Update raydc")

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
@@ -165,5 +166,5 @@ def from_npy(data: bytes, origin: str) -> np.ndarray:
         if wanted != found:  # told before memory is taken for what the header promises
             raise ValueError(f"its header promises {wanted:,} bytes, and there are {found:,}")
         return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
-    except (ValueError, EOFError, OSError, KeyError, RecursionError) as error:
+    except (ValueError, EOFError, OSError, KeyError, SyntaxError, TokenError, RecursionError) as error:
         raise DataError(f"{origin} is not a readable array: {error}. Label blocks hold plain numbers only") from error

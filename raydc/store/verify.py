@@ -79,7 +79,7 @@ def _facts(folder: Folder, manifest: Manifest) -> Iterator[str]:
         classes = manifests.read_classes(folder, manifest)
         if manifests.dataset_id(manifest, classes) != manifest.dataset_id:
             yield f"{manifests.MANIFEST}: dataset_id is not that of its class list and image shards"
-        if folder.read(INFO) != timm_info(manifest):
+        if folder.read(INFO, manifests.MOST) != timm_info(manifest):
             yield f"{INFO} does not describe the image shards of the manifest"
         for name in manifest.label_sets:
             manifests.open_label_set(manifest, name)
@@ -96,10 +96,10 @@ def _files(folder: Folder, manifest: Manifest) -> Iterator[str]:
     labels = [f for s in manifest.label_sets.values() for f in s.files]
     for file in [*manifest.documents, *manifest.images.files, *labels]:
         try:
-            found = folder.digest(file.path)
-            if found.bytes != file.bytes:
-                yield f"{file.path} has {found.bytes} bytes, the manifest states {file.bytes}"
-            elif found.sha256 != file.sha256:
+            size = folder.size(file.path)
+            if size != file.bytes:
+                yield f"{file.path} has {size} bytes, the manifest states {file.bytes}"
+            elif (found := folder.digest(file.path)).sha256 != file.sha256:
                 yield f"{file.path} was changed: its SHA-256 is {found.sha256[:12]}..., not {file.sha256[:12]}..."
             else:
                 yield from _content(folder, file)
