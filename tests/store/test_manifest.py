@@ -10,6 +10,7 @@ import toys
 
 import raydc
 from raydc.errors import DataError
+from raydc.keys import Key
 from raydc.store import manifest as m
 from raydc.store.folder import Folder
 from raydc.store.verify import inspect, verify
@@ -38,14 +39,24 @@ def test_a_fresh_data_set_has_no_problems_and_says_what_it_is(toy: toys.Toy) -> 
     json.dumps(found)
 
 
-def test_one_flipped_byte_anywhere_is_found(toy: toys.Toy) -> None:
-    files = sorted(p for p in Path(toy.folder.url).rglob("*") if p.is_file())
+@pytest.mark.parametrize("seed", range(3))
+def test_one_flipped_byte_anywhere_is_found_and_its_file_named(seed: int, toy: toys.Toy) -> None:
+    """In every file, the card, timm's index, class list and provenance too: first and last byte, and places drawn."""
+    root = Path(toy.folder.url)
+    files = {str(p.relative_to(root)): p for p in sorted(root.rglob("*")) if p.is_file()}
+    assert {"raydc.json", "_info.json", "README.md", "classes.txt", "provenance/run.yaml"} <= files.keys()
     assert len(files) == 9
-    for path in files:
-        data = path.read_bytes()
-        for offset in sorted({0, len(data) // 3, len(data) // 2, len(data) - 1}):
-            path.write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
-            assert verify(toy.folder), f"{path.name} byte {offset} of {len(data)}"
+    for name, path in files.items():
+        data, key = path.read_bytes(), Key(("flip", seed, name))
+        drawn = key.child("place").integers(0, len(data), 6).tolist()
+        for offset in {0, *drawn, len(data) - 1}:
+            bit = 1 << int(key.child("bit", offset).integers(0, 8, 1)[0])
+            path.write_bytes(data[:offset] + bytes([data[offset] ^ bit]) + data[offset + 1 :])
+            found = verify(toy.folder)
+            assert any(name in problem for problem in found), f"{name} byte {offset} of {len(data)}: {found}"
+        for other in (data[:-1], data + b"\n"):
+            path.write_bytes(other)
+            assert any(name in problem for problem in verify(toy.folder)), f"{name} with {len(other)} bytes"
         path.write_bytes(data)
     assert verify(toy.folder) == []
 
