@@ -165,6 +165,6 @@ def from_npy(data: bytes, origin: str) -> np.ndarray:
         wanted, found = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
         if wanted != found:  # told before memory is taken for what the header promises
             raise ValueError(f"its header promises {wanted:,} bytes, and there are {found:,}")
-        return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
+        return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape).copy()
     except (ValueError, EOFError, OSError, KeyError, SyntaxError, TokenError, RecursionError) as error:
         raise DataError(f"{origin} is not a readable array: {error}. Label blocks hold plain numbers only") from error
