@@ -105,13 +105,22 @@ def cost(
         label_bytes=set_bytes(run, images, outputs),
         label_shards=-(-images // run.pack.shard_size) if views else 0,
         sets=2 if judged.students and "random" in judged.data else 1,
-        students=len(judged.students) * judged.kinds * judged.repeats,
+        students=len(judged.students) * trainings(run) * judged.repeats,
         live_labels=live,
         live_label_flop=label_flop * live if label_flop else None,
         synthesis_hours=hours,
         tail_hours=fleet.tail_hours(max(map(len, blocks)) * synth.steps) if blocks else None,
         price=hours * fleet.hourly if hours is not None and fleet.hourly is not None else None,
     )
+
+
+def trainings(run: RunConfig) -> int:
+    """Kinds of training of one network: data, labels and augmentation, and every label set that there is beside one."""
+    judged = run.evaluate
+    sets = len(judged.label_sets or run.label_sets)
+    learn = "soft" in judged.labels and "protocol" in judged.augment
+    stored = sum(name != "full" for name in judged.data) if learn else 0
+    return judged.kinds + stored * max(0, sets - 1)
 
 
 def live_students(run: RunConfig) -> int:

@@ -12,7 +12,7 @@ from raydc.config.stages.squeeze import TeacherConfig
 from raydc.plan.blocks import GROUPS
 from raydc.plan.cost import Cost, Networks
 from raydc.plan.fleet import Kind
-from raydc.plan.items import Item
+from raydc.plan.item import Item
 from raydc.plan.passes import Pass, Passes
 from raydc.plan.queue import dealt, makespan
 

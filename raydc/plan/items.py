@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raydc.config.axes.codec import Codec, Fp16, Int4, Int8, TopK
 from raydc.config.schema import RunConfig
-from raydc.config.stages.relabel import RelabelConfig
 from raydc.plan.cost import (
     IMAGE_BYTES_PER_PIXEL,
-    RECORD_BYTES,
     Cost,
     Networks,
     image_bytes,
     live_students,
     row_bytes,
+    trainings,
 )
 from raydc.plan.fleet import Fleet
+from raydc.plan.item import Item
+from raydc.plan.labels import label_bytes
 from raydc.plan.passes import NOT_KNOWN, Pass, Passes
 from raydc.plan.statistics import classes_of_block, needed
 
@@ -27,22 +27,6 @@ LABEL_FILE_BYTES = 128 * 2**20
 TRAINING = 3
 """Passes of a training step in units of the forward one: forward, gradient of the inputs, gradient of the weights."""
 SAME_RATE = "at as many FLOP a second as synthesis, which is optimistic for small batches"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One number of a plan."""
-
-    stage: str
-    key: str
-    """Its name in JSON."""
-    label: str
-    """Its name for people."""
-    value: Any
-    unit: str = "count"
-    """``count``, ``flop``, ``bytes``, ``hours``, ``seconds``, ``pace`` (in seconds), ``rate`` (a second), ``money``."""
-    note: str = ""
-    """What it rests on."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +226,7 @@ def _relabel(run: RunConfig, cost: Cost, outputs: int, flop_rate: float | None) 
         yield Item(stage, "sets", "label sets", cost.sets, note="the product and the random control, equally large: "
                    "what follows is of one, hours and bytes in all of both")  # fmt: skip
     yield Item(stage, "label_flop", "operations", cost.label_flop, "flop", "one forward pass a label")
-    yield from _label_bytes(run, run.relabel, cost, outputs)
+    yield from label_bytes(run.relabel, cost, outputs)
     shard = min(cost.images, run.pack.shard_size) * sum(row_bytes(s.codec, outputs) for s in sets)
     held = min(views, max(1, LABEL_FILE_BYTES // shard))
     yield Item(stage, "label_shards", "image shards", cost.label_shards, note=f"of {run.pack.shard_size:,} images")
@@ -254,35 +238,13 @@ def _relabel(run: RunConfig, cost: Cost, outputs: int, flop_rate: float | None) 
     yield Item(stage, "label_hours", "hours", _hours(flop, flop_rate), "hours", SAME_RATE)
 
 
-def _label_bytes(run: RunConfig, relabel: RelabelConfig, cost: Cost, outputs: int) -> Iterator[Item]:
-    """Bytes of what is chosen, and of the same views by other codecs."""
-    chosen = relabel.codec
-    others: list[Codec] = [
-        Fp16(),
-        Int8(use="int8"),
-        Int4(use="int4"),
-        TopK(use="top_k", k=min(TopK(use="top_k").k, outputs)),
-    ]
-    for codec in [chosen, *(other for other in others if other.use != chosen.use)]:
-        row, kept = row_bytes(codec, outputs), f" {codec.k}" if isinstance(codec, TopK) else ""
-        note = f"{row:,} bytes a label of {outputs:,} classes, {RECORD_BYTES} of them the view's record"
-        name, mark = ("label_bytes", "CHOSEN; ") if codec is chosen else (f"label_bytes_{codec.use}", "")
-        total = cost.images * relabel.views * row
-        yield Item("relabel", name, f"labels as {codec.use}{kept}", total, "bytes", f"{mark}{note}")
-    for also in relabel.also:
-        total = cost.images * also.views * row_bytes(also.codec, outputs)
-        yield Item("relabel", f"label_bytes_of_{also.name}", f"labels '{also.name}'", total, "bytes",
-                   f"{also.views} views as {also.codec.use}")  # fmt: skip
-
-
 def _evaluate(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet, flop_rate: float | None) -> Iterator[Item]:
     judged, stage = run.evaluate, "evaluate"
     if not judged.students:
         return
-    runs, tried = judged.kinds * judged.repeats, judged.repeats - len(judged.seeds)
+    runs, tried = trainings(run) * judged.repeats, judged.repeats - len(judged.seeds)
     yield Item(stage, "students", "students", cost.students,
-               note=f"{len(judged.students)} networks x {len(judged.data)} data x {len(judged.labels)} kinds of labels "
-               + (f"x {len(judged.augment)} augmentations " if len(judged.augment) > 1 else "")
+               note=f"{len(judged.students)} networks x {trainings(run)} of data, labels and augmentation "
                + (f"x ({len(judged.seeds)} seeds + {tried} learning rates tried)" if tried else
                   f"x {len(judged.seeds)} seeds"))  # fmt: skip
     seen = judged.epochs * cost.images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raydc.plan.forecast import Measured, Timing
-from raydc.plan.items import Item
+from raydc.plan.item import Item
 
 
 def measures(found: Measured) -> list[Item]:

@@ -155,6 +155,7 @@ def test_a_record_has_the_bytes_that_are_counted() -> None:
 
 def test_sets_side_by_side_are_counted_and_ask_the_teachers_once() -> None:
     base = price(run(2, 10), 250)
+    assert price(run(2, 10, relabel={"also": [{"name": "b"}, {"name": "c"}]}), 250).students == 2 * base.students
     also = [{"name": "small", "views": 30, "codec": "int4"}]
     both = price(run(2, 10, relabel={"also": also}), 250)
     assert both.labels == base.labels and both.label_flop == base.label_flop

@@ -14,7 +14,7 @@ from raydc.config.schema import RunConfig
 from raydc.plan import forecast as f
 from raydc.plan.cost import Networks, cost
 from raydc.plan.fleet import Fleet, Kind
-from raydc.plan.items import Item
+from raydc.plan.item import Item
 from raydc.plan.measures import spread
 from raydc.plan.passes import Pass, Passes
 from raydc.plan.queue import dealt, makespan

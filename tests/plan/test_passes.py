@@ -14,7 +14,8 @@ from raydc.config.schema import RunConfig
 from raydc.engine.inspection import networks_of
 from raydc.plan.cost import Networks, cost
 from raydc.plan.fleet import Fleet, parse_fleet
-from raydc.plan.items import Item, items
+from raydc.plan.item import Item
+from raydc.plan.items import items
 from raydc.plan.passes import NOT_KNOWN, passes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
