@@ -102,7 +102,7 @@ def _train(run: Run, config: TeacherConfig, source: list[Any], emit: Callable[..
 
     with watched(progress, done(progress), report):
         loop_config = {"run": run, "teacher": config, "source": source}
-        workers = run.config.squeeze.workers  # part of the result: the batch is split over them
+        workers = run.config.squeeze.workers  # part of the result: sums are rounded by their order
         fit(run, f"teacher-{config.name}", _loop, workers, loop_config, lambda: done(progress), emit)
 
 

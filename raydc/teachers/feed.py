@@ -23,7 +23,7 @@ from raydc.teachers.training import Share
 
 T = TypeVar("T")
 LEAST = 2
-"""Images that a rank must have in a batch: BatchNorm has no statistics of one."""
+"""Images that a batch must have: BatchNorm has no statistics of one."""
 
 
 class Images:
@@ -54,27 +54,24 @@ class Images:
         return np.ascontiguousarray(self.source.image(self.split, i).transpose(2, 0, 1))
 
 
-def global_batches(key: Key, count: int, batch: int, world: int = 1) -> list[np.ndarray]:
+def global_batches(key: Key, count: int, batch: int) -> list[np.ndarray]:
     """Deal one epoch: a keyed permutation cut into batches where :func:`batch_cuts` says."""
-    return np.split(key.permutation(count), batch_cuts(count, batch, world))
+    return np.split(key.permutation(count), batch_cuts(count, batch))
 
 
-def batch_cuts(count: int, batch: int, world: int = 1) -> list[int]:
+def batch_cuts(count: int, batch: int) -> list[int]:
     """Where an epoch is cut into batches, the short last one kept; there is one batch more than there are cuts.
 
-    A last batch too small to give every rank two images joins the one before it.
+    A last batch too small to have statistics joins the one before it.
 
     Raises:
-        DataError: fewer images than ``2 * world``.
+        DataError: fewer than two images.
     """
     for what, size in (("data set", count), ("batch", batch)):
-        if size < LEAST * world:
-            raise DataError(
-                f"a {what} of {size} images cannot be dealt to {world} worker(s): BatchNorm needs {LEAST} for each. "
-                "Use fewer workers or more images"
-            )
+        if size < LEAST:
+            raise DataError(f"a {what} of {size} images has no statistics: BatchNorm needs {LEAST}. Use more images")
     cuts = list(range(batch, count, batch))
-    if cuts and count - cuts[-1] < LEAST * world:
+    if cuts and count - cuts[-1] < LEAST:
         cuts.pop()
     return cuts
 
@@ -82,7 +79,8 @@ def batch_cuts(count: int, batch: int, world: int = 1) -> list[int]:
 class TeacherFeed:
     """The training batches of a teacher: :class:`Share` of hard labels, a pure function of key and epoch.
 
-    The global batches and their views do not depend on the number of ranks; a rank gets rows ``rank::world``.
+    The global batches and their views do not depend on the number of ranks; a rank gets rows ``rank::world``, and
+    lends the first one where a batch is too short for that.
     """
 
     def __init__(
@@ -102,7 +100,7 @@ class TeacherFeed:
     def __call__(self, epoch: int) -> Iterator[Share]:
         """Yield the batches of an epoch (from 0)."""
         key = self._key.child("epoch", epoch)
-        dealt = global_batches(key.child("order"), len(self._images), self._config.batch, self._world)
+        dealt = global_batches(key.child("order"), len(self._images), self._config.batch)
         yield from ahead((partial(self._load, key.child("batch", b), r) for b, r in enumerate(dealt)), self._threads)
 
     def _load(self, key: Key, rows: np.ndarray) -> Share:
@@ -110,7 +108,8 @@ class TeacherFeed:
         config, side = self._config, self._images.source.config.image_size
         records = draw(key.child("views"), len(rows), side, side, side, config.views)
         shifts = key.child("pad").integers(0, 2 * config.pad + 1, len(rows), 2)
-        mine = np.arange(self._rank, len(rows), self._world)
+        lent = self._rank >= len(rows)
+        mine = np.arange(0 if lent else self._rank, 1 if lent else len(rows), self._world)
         labels = torch.from_numpy(self._images.labels[rows[mine]])
         pixels = self._pixels(rows, mine, shifts)
         if config.views.mix is None:
@@ -123,7 +122,7 @@ class TeacherFeed:
                                   self._device, config.label_smoothing)  # fmt: skip
         if config.cutout:
             cut_out(x01, *squares(key.child("cutout"), len(rows), config.cutout, side), mine)
-        return Share(x01, target, len(rows))
+        return Share(x01, target, len(rows), lent)
 
     def _pixels(self, rows: np.ndarray, which: np.ndarray, shifts: np.ndarray) -> torch.Tensor:
         pixels = self._images.take(rows[which]).to(self._device)

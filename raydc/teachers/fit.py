@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.teachers.ambient import seeded
 from raydc.teachers.average import Average
+from raydc.teachers.batchnorm import Together
 from raydc.teachers.schedule import by_steps, rate
 from raydc.teachers.tally import Tally
 from raydc.teachers.targets import Target
@@ -43,7 +45,8 @@ class Fit:
     """A network, its optimiser and its place in the schedule.
 
     With a process group of more than one rank the network is wrapped in DistributedDataParallel: each rank steps on
-    its rows of the global batch, gradients are those of the global mean, BatchNorm sees the rank's rows only.
+    its rows of the global batch, gradients are those of the global mean and BatchNorm has the statistics of all rows,
+    so all ranks hold, to the bit, the network that one rank would have trained alone, but for rounding and dropout.
     """
 
     def __init__(
@@ -79,7 +82,10 @@ class Fit:
             self.world, self.rank = distributed.get_world_size(group), distributed.get_rank(group)
         self._forward: nn.Module = self.network
         if self.world > 1:
-            self._forward = nn.parallel.DistributedDataParallel(self.network, process_group=group)
+            # Buffers are functions of the whole batch, so they are the same on every rank without being sent.
+            self._forward = nn.parallel.DistributedDataParallel(
+                self.network, process_group=group, broadcast_buffers=False
+            )
         self.optimizer = make_optimizer(self.network, recipe.optimizer)
         self.average = None if average is None else Average(self.network, average)
         self.steps = 0
@@ -105,22 +111,25 @@ class Fit:
             parameters["lr"] = lr
         return lr
 
-    def step(self, x01: torch.Tensor, target: Target, rows: int | None = None) -> torch.Tensor:
+    def step(self, x01: torch.Tensor, target: Target, rows: int | None = None, lent: bool = False) -> torch.Tensor:
         """Take one optimiser step.
 
         Args:
             x01: float ``[B, 3, H, W]`` in [0, 1] on the device: this rank's rows.
             target: of these rows.
             rows: images in the global batch; None: this rank has all.
+            lent: the batch has fewer rows than there are ranks, and this one lends some that count for nothing.
 
         Returns:
             The mean loss of these rows, detached and still on the device: reading it would wait for the step.
         """
         # Data parallel gradients are averaged over ranks; ranks with more rows of a last batch must count for more.
-        share = 1.0 if rows is None else len(x01) * self.world / rows
+        share = 0.0 if lent else 1.0 if rows is None else len(x01) * self.world / rows
         self.optimizer.zero_grad(set_to_none=True)
         with seeded(self._key.child("step", self.steps, "rank", self.rank), self.device):
-            loss = target.loss(self._forward(self._input(x01)))
+            with self._together(lent):
+                outputs = self._forward(self._input(x01))
+            loss = target.loss(outputs)
             (loss * share).backward()
         if by_steps(self._recipe.schedule):
             self._set_lr(self.lr(self.steps / self._pace))
@@ -129,6 +138,9 @@ class Fit:
         if self.average is not None:
             self.average.update(self.steps)
         return loss.detach()
+
+    def _together(self, lent: bool) -> AbstractContextManager[Any]:
+        return Together(self.group, counted=not lent) if self.world > 1 and self.group is not None else nullcontext()
 
     def _input(self, x01: torch.Tensor) -> torch.Tensor:
         x = (x01 - self._mean) / self._std
@@ -147,13 +159,6 @@ class Fit:
         if self.world > 1:
             distributed.all_reduce(counts, group=self.group)
         return fractions(counts)
-
-    def share_buffers(self) -> None:
-        """Give every rank the BatchNorm buffers of rank 0, the ones that are saved, and its average."""
-        if self.world > 1 and self.group is not None:
-            source = distributed.get_global_rank(self.group, 0)
-            for buffer in [*self.network.buffers(), *(self.average.tensors.values() if self.average else [])]:
-                distributed.broadcast(buffer, src=source, group=self.group)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Everything the next step depends on: tensors for safetensors, numbers for JSON."""

@@ -48,7 +48,7 @@ def train_teacher(
         raise ValueError(f"teacher '{config.name}' has no recipe; its weights are to be adopted")
     recipe, key = config.train, key.child("squeeze", config.name)
     network = build(config.arch, len(source.classes), source.config.image_size, key.child("weights"))
-    pace = 1 + len(batch_cuts(len(source.train), recipe.batch, distributed.get_world_size(group) if group else 1))
+    pace = 1 + len(batch_cuts(len(source.train), recipe.batch))
     fit = Fit(network, recipe, key=key.child("steps"), pace=pace, normalize=config.normalize, device=device,
               group=group)  # fmt: skip
     feed = TeacherFeed(Images(source, source.train, cache_bytes), recipe, key.child("feed"), device=device,

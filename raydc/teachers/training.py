@@ -27,6 +27,8 @@ class Share:
     target: Target
     rows: int
     """Images in the global batch."""
+    lent: bool = False
+    """The global batch has fewer rows than there are ranks: what this one shows counts for nothing."""
 
 
 Feed = Callable[[int], Iterable[Share]]
@@ -99,11 +101,11 @@ class Training:
         lr = self.fit.start_epoch(epoch)
         total = torch.zeros(2, dtype=torch.float64, device=self.fit.device)
         for share in self._feed(epoch):
-            loss = self.fit.step(share.x01, share.target, share.rows)
-            total += torch.stack([loss.double() * len(share.x01), torch.tensor(len(share.x01), device=total.device)])
+            loss = self.fit.step(share.x01, share.target, share.rows, share.lent)
+            mine = torch.tensor(0 if share.lent else len(share.x01), device=total.device)
+            total += torch.stack([loss.double() * mine, mine])
         if self.fit.world > 1:
             distributed.all_reduce(total, group=self.fit.group)
-            self.fit.share_buffers()
         summed, images = total.tolist()
         if images == 0:
             raise DataError(f"'{self.name}' has no images to train on")

@@ -69,10 +69,20 @@ def test_an_epoch_shows_every_image_once_in_a_keyed_order() -> None:
 
 def test_a_last_batch_without_statistics_joins_the_one_before() -> None:
     assert [len(b) for b in global_batches(Key((1,)), 17, 8)] == [8, 9]
-    assert [len(b) for b in global_batches(Key((1,)), 19, 8, world=2)] == [8, 11]
+    assert [len(b) for b in global_batches(Key((1,)), 18, 8)] == [8, 8, 2]
     assert [len(b) for b in global_batches(Key((1,)), 5, 8)] == [5]
-    with pytest.raises(DataError, match="a data set of 3 images cannot be dealt to 2 worker"):
-        global_batches(Key((1,)), 3, 8, world=2)
+    with pytest.raises(DataError, match="a data set of 1 images has no statistics"):
+        global_batches(Key((1,)), 1, 8)
+
+
+def test_a_rank_without_a_row_lends_one(source: Source) -> None:
+    images = Images(source, source.train)
+    whole = list(TeacherFeed(images, recipe(MIXED, batch=31), Key((1,)))(0))
+    ranks = [list(TeacherFeed(images, recipe(MIXED, batch=31), Key((1,)), rank=r, world=4)(0)) for r in range(4)]
+    assert [s.rows for s in whole] == [31, 2]
+    assert [[s.lent for s in rank] for rank in ranks] == [[False, False]] * 2 + [[False, True]] * 2
+    for r in range(4):
+        assert torch.equal(ranks[r][1].x01, whole[1].x01[[0, 1, 0, 0][r]][None])
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 
 from raydc.config.axes.optimize import AdamW, Cosine, OneCycle, Optimizer, Schedule, Sgd, Training
+from raydc.config.stages.evaluate import WeightAverage
 from raydc.config.stages.networks import Arch, Normalize
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.teachers.fit import Fit, make_optimizer
 from raydc.teachers.networks import build
 from raydc.teachers.targets import Hard
+
+from .ranks import on_ranks
 
 SGD = Sgd(use="sgd", lr=0.1, momentum=0.9, weight_decay=0.01)
 ADAMW = AdamW(use="adamw", lr=0.01, weight_decay=0.1)
@@ -127,42 +130,34 @@ def test_a_state_of_another_network_is_refused() -> None:
         Fit(resnet(5), recipe(1), key=Key((1,))).load_state(*fit.state())
 
 
-def plain_network() -> nn.Module:
-    """Without BatchNorm, so that data parallel training is the same mathematics as training alone."""
-    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
-    network.load_state_dict({"1.weight": torch.zeros(4, 192), "1.bias": torch.zeros(4)})
-    return network
-
-
-def train(fit: Fit) -> tuple[torch.Tensor, tuple[float, float]]:
+def train(fit: Fit) -> tuple[dict[str, torch.Tensor], tuple[float, float]]:
+    """Steps on batches of which the last has fewer rows than three ranks, and a test."""
     fit.start_epoch(0)
-    for step, count in enumerate((6, 5)):
+    for step, count in enumerate((6, 5, 2)):
         x, target = batch(step, count)
-        mine = slice(fit.rank, None, fit.world)
-        fit.step(x[mine], Hard(target.labels[mine]), count)
+        lent = fit.rank >= count
+        mine = slice(0, 1) if lent else slice(fit.rank, None, fit.world)
+        fit.step(x[mine], Hard(target.labels[mine]), count, lent)
     x, target = batch(9, 7)
     top = fit.test([(x[fit.rank :: fit.world], target.labels[fit.rank :: fit.world])])
-    fit.share_buffers()
-    return fit.network[1].weight.detach(), top
+    return fit.state()[0], top
 
 
-def one_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    result = train(Fit(plain_network(), recipe(2), key=Key((1,)), group=distributed.group.WORLD))
-    torch.save(result, f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
+def averaged(group: distributed.ProcessGroup | None = None) -> Fit:
+    return Fit(resnet(), recipe(2), key=Key((1,)), average=WeightAverage(), group=group)
 
 
-def test_two_ranks_train_like_one(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=one_rank, args=(r, str(tmp_path))) for r in range(2)]
-    for process in ranks:
-        process.start()
-    alone, top = train(Fit(plain_network(), recipe(2), key=Key((1,))))
-    for process in ranks:
-        process.join(120)
-    (first, top0), (second, top1) = (torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2))
-    assert torch.equal(first, second)
-    assert torch.allclose(first, alone, atol=1e-6)
-    assert top0 == top1 == top
+def on_one_rank(group: distributed.ProcessGroup) -> tuple[dict[str, torch.Tensor], tuple[float, float]]:
+    return train(averaged(group))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_train_like_one(tmp_path: Path, world: int) -> None:
+    """Weights, statistics of BatchNorm, momentum and average: of all ranks to the bit, of one worker by rounding."""
+    alone, top = train(averaged())
+    ranks = on_ranks(on_one_rank, world, tmp_path)
+    assert {top for _, top in ranks} == {top}
+    for name, value in alone.items():
+        assert torch.allclose(ranks[0][0][name], value, atol=1e-6), name
+        assert all(torch.equal(state[name], ranks[0][0][name]) for state, _ in ranks), name
+    assert any(name.endswith("running_var") for name in alone)

@@ -81,7 +81,8 @@ class SqueezeConfig(Strict):
     teachers: Annotated[list[TeacherConfig], Field(min_length=1)]
     statistics: StatisticsConfig = StatisticsConfig()
     workers: Positive = 1
-    """Data-parallel workers of a teacher's training. Part of the result: the batch is split over them."""
+    """Data-parallel workers of a teacher's training. They train as one would, BatchNorm and short batches included, but
+    sums are rounded in another order and dropout is drawn apart: part of the result in its last digits."""
 
     @model_validator(mode="after")
     def _unique(self) -> SqueezeConfig:
