@@ -100,7 +100,8 @@ def _largest(z: torch.Tensor, k: int) -> torch.Tensor:
 
 def _halves(rows: torch.Tensor) -> torch.Tensor:
     """Bytes ``[N, 2 n]`` as half precision ``[N, n]``."""
-    return rows.contiguous().view(torch.float16)
+    # A copy, because one row counts as contiguous with any stride, and an odd one can be no stride of halves.
+    return rows.clone(memory_format=torch.contiguous_format).view(torch.float16)
 
 
 def _bytes(values: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,14 @@ def teachers(run: Run, on: torch.device) -> Teachers:
 
 
 @torch.inference_mode()
-def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size: int, key: Key) -> torch.Tensor:
+def answers(
+    teachers: Teachers,
+    images: torch.Tensor,
+    records: np.ndarray,
+    size: int,
+    key: Key,
+    part: tuple[int, int] = (0, 1),
+) -> torch.Tensor:
     """What teachers say of one view of each image.
 
     Args:
@@ -49,14 +56,16 @@ def answers(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size:
         records: of the views, u16 ``[N, 12]``.
         size: side of a view.
         key: of the view; where the batch is part of the answer, it draws who is answered together.
+        part: rank and number of those who share out the work; what others answer is zero here.
 
     Returns:
         Logits f32 ``[N, K]``, on the device of the images.
     """
     partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
     order = key.child("together").permutation(len(images)) if teachers.together else np.arange(len(images))
-    logits = torch.empty((len(images), teachers.classes), device=images.device)
-    for piece in teachers.pieces(len(images)):
+    rank, world = part
+    logits = (torch.empty if world == 1 else torch.zeros)((len(images), teachers.classes), device=images.device)
+    for piece in teachers.pieces(len(images))[rank::world]:
         rows = order[piece]
         mine, other = torch.from_numpy(rows).to(images.device), partner[rows]
         x = render(images[mine], records[rows], size, images[torch.from_numpy(other)], records[other])

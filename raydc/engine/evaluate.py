@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import cached_property
+from contextlib import closing, suppress
+from functools import partial
 from typing import Any
 
 import ray
 import ray.train
+from torch import distributed
 
 from raydc.config import RunConfig, digest
 from raydc.config.stages.evaluate import EvaluateConfig
+from raydc.engine.bench import Bench
+from raydc.engine.capacity import room
 from raydc.engine.context import working_on
-from raydc.engine.device import device
-from raydc.engine.ensemble import normalize_of, teacher_names, teachers
+from raydc.engine.ensemble import stored, teacher_names
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
 from raydc.engine.shelf import Shelf
 from raydc.engine.trainers import fit
-from raydc.errors import DataError, Diverged
-from raydc.sources.base import Source, Split
-from raydc.sources.condensed import CondensedDataset
-from raydc.sources.holdout import hold_out
+from raydc.errors import ClusterError, DataError
 from raydc.store import manifest as manifests
-from raydc.students.feed import RealImages, StudentData
-from raydc.students.protocol import StudentJob, best_rate, student_jobs, train_student, trial_jobs, with_rate
-from raydc.teachers.ensemble import Teachers
-from raydc.teachers.feed import Images
-from raydc.teachers.training import Training
+from raydc.students.protocol import StudentJob, best_rate, student_jobs, trial_jobs, with_rate
 
 
 def protocol_digest(config: RunConfig) -> str:
@@ -92,13 +87,41 @@ def _train_all(run: Run, wanted: dict[str, StudentJob], source: list[Any], emit:
             shelf.keep({name: wanted[name]})
 
     todo = [name for name in wanted if name not in finished]
-    workers = min(run.config.evaluate.workers, len(todo))
+    at_once, split = at_a_time(run.config, len(todo), emit), run.config.evaluate.split
     with watched(folder, finished, report):
         # Named by what is left to do: a resumed evaluation is another group, whose progress lies in the result files.
-        # A student is trained by one worker alone, so there may be as many workers as there is room for.
+        # Students do not know of each other, so there may be as many at once as there is room for.
         config, name = {"run": run, "todo": todo, "source": source}, f"students-{digest(todo)[:8]}"
-        fit(run, name, _loop, (1, workers) if workers > 1 else 1, config, lambda: far(run), emit)
+        fit(run, name, _loop, (split, at_once * split) if at_once > 1 else split, config, lambda: far(run), emit)
     shelf.keep(wanted)
+
+
+def labellers_of(config: RunConfig) -> int:
+    """Actors that label while students learn; 0 where labels are stored or students' workers make their own."""
+    return 0 if config.relabel is None or stored(config) else config.relabel.labellers or 0
+
+
+def at_a_time(config: RunConfig, students: int, emit: Callable[..., None]) -> int:
+    """How many students are trained at once, so that labellers find room beside them.
+
+    Raises:
+        ClusterError: on this machine alone they never would.
+    """
+    at_once, split, labellers = min(config.evaluate.workers, students), config.evaluate.split, labellers_of(config)
+    if not labellers:
+        return at_once
+    seats, least = room(config.engine), split + labellers
+    if seats >= least:
+        fits = min(at_once, (seats - labellers) // split)
+        if fits < at_once:
+            emit("note", text=f"{fits} in place of {at_once} students at once, because there is room for {seats} "
+                 f"workers, of which {labellers} label")  # fmt: skip
+        return fits
+    said = f"{labellers} labellers beside a student's {split} workers need room for {least}, and there is for {seats}"
+    if not os.environ.get("RAY_ADDRESS"):
+        raise ClusterError(f"{said}. Lower relabel.labellers, or leave it out and students' workers label themselves")
+    emit("note", text=f"{said} now: students wait until more comes")
+    return at_once
 
 
 def far(run: Run) -> list[Any]:
@@ -155,113 +178,29 @@ def learnt_from(run: Run, job: StudentJob) -> dict[str, Any]:
 
 
 def _loop(config: dict[str, Any]) -> None:
-    """A Ray Train worker: the students dealt to its rank, one after another."""
-    context = ray.train.get_context()
-    bench = Bench(config["run"], ray.get(config["source"][0]), context.get_world_rank())
-    for name in config["todo"][context.get_world_rank() :: context.get_world_size()]:
-        with working_on(config["run"], f"student {bench.jobs[name].name}", "evaluate"):
-            bench.train(name)
+    """A Ray Train worker: with the others of its group, the students dealt to it, one after another."""
+    run: Run = config["run"]
+    context, split = ray.train.get_context(), run.config.evaluate.split
+    rank, groups = context.get_world_rank(), context.get_world_size() // split
+    place = rank // split
+    group = _group(place, groups, split)
+    if place >= groups:  # an elastic group may have some workers too many
+        return
+    labellers = labellers_of(run.config)
+    share = max(1, len(range(place, labellers, groups))) if labellers else 0
+    source = ray.get(config["source"][0])
+    bench = Bench(run, source, trials(run) | jobs(run), partial(settled, run), rank, group, share)
+    mine = config["todo"][place::groups]
+    with closing(bench):
+        for n, name in enumerate(mine):
+            with working_on(run, f"student {bench.jobs[name].name}", "evaluate"):
+                bench.train(name, mine[n + 1 :])
 
 
-class Bench:
-    """What the students of one worker share: data sets, test images, and the teachers that label as they learn."""
-
-    def __init__(self, run: Run, source: Source, rank: int) -> None:
-        self.run, self.source, self.rank = run, source, rank
-        self.device = device(run.config.engine)
-        self.jobs = trials(run) | jobs(run)
-        self.data: dict[str, StudentData] = {}
-
-    @cached_property
-    def tests(self) -> Images:
-        """The validation images."""
-        return Images(self.source, self.source.validation)
-
-    @cached_property
-    def parted(self) -> tuple[Split, Split]:
-        """The training images without those that judge trials, and these."""
-        select = self.run.config.evaluate.select
-        if select is None:
-            raise ValueError("nothing is selected, so nothing is held out")
-        return hold_out(self.source.classes, self.source.train, select.fraction, self.run.key.child("select"))
-
-    @cached_property
-    def teachers(self) -> Teachers:
-        """The labelling teachers."""
-        return teachers(self.run, self.device)
-
-    def _data(self, job: StudentJob) -> StudentData:
-        name = "part" if job.data == "full" and job.lr is not None else job.data
-        if name not in self.data:
-            self.data[name] = (
-                RealImages(Images(self.source, self.parted[0] if name == "part" else self.source.train))
-                if job.data == "full"
-                else CondensedDataset(self.run.dataset(job.data))
-            )
-        data = self.data[name]
-        if isinstance(data, CondensedDataset) and job.stored:
-            return data.labelled(job.stored.set, job.stored.views, job.stored.draw)
-        return data
-
-    @cached_property
-    def trial_tests(self) -> Images:
-        """The training images that judge trials."""
-        return Images(self.source, self.parted[1])
-
-    def train(self, name: str) -> None:
-        """Train one student to its end and write its result; goes on from its checkpoint if it has one."""
-        folder, states, job = self.run.students(), self.run.work("students"), self.jobs[name]
-        if folder.exists(f"{name}.json"):
-            return
-        try:
-            state = states.read(f"{name}.safetensors") if states.exists(f"{name}.safetensors") else None
-        except DataError:
-            if folder.exists(f"{name}.json"):  # a worker that was given up has ended it just now
-                return
-            raise
-        protocol = settled(self.run, job)
-        training = self._training(job, protocol, state)
-        began = saved = time.time()
-        try:
-            for _ in training:
-                if time.time() - saved > self.run.config.engine.checkpoint_seconds:
-                    states.write(f"{name}.safetensors", training.state())
-                    states.write_json(f"{name}.json", {"epoch": training.records[-1].epoch})
-                    saved = time.time()
-            found = training.result()
-            if job.lr is None:
-                found["by_class"] = training.by_class(len(self.source.classes))
-        except Diverged:
-            if job.lr is None:
-                raise
-            found = {"top1_last": 0.0, "diverged": True}  # a rate that is not to be chosen
-        result = {
-            **found,
-            "lr": protocol.optimizer.lr,
-            "records": [r.model_dump() for r in training.records],
-            "wall_s": training.seconds,
-            "began": began,
-            "worker": f"rank {self.rank}",
-        }
-        folder.write_json(f"{name}.json", result)
-        for ending in ("safetensors", "json"):
-            states.remove(f"{name}.{ending}")
-
-    def _training(self, job: StudentJob, protocol: EvaluateConfig, state: bytes | None) -> Training:
-        config, fresh = self.run.config, job.stored is None
-        return train_student(
-            job,
-            self._data(job),
-            self.tests if job.lr is None else self.trial_tests,
-            protocol,
-            self.run.key,
-            classes=len(self.source.classes),
-            image_size=config.data.image_size,
-            reference=manifests.read(self.run.dataset("condensed")).images.count,
-            views=config.relabel.view if config.relabel else None,
-            normalize=normalize_of(config),
-            device=self.device,
-            state=state,
-            labeller=self.teachers.logits if fresh and job.labels == "soft" else None,
-            fresh=fresh,
-        )
+def _group(place: int, groups: int, split: int) -> distributed.ProcessGroup | None:
+    """The workers that train each student together, of which this one is; None: it trains alone."""
+    if split == 1:
+        return None
+    # Every worker must take part in the making of every group, in the same order.
+    made: list[Any] = [distributed.new_group(list(range(g * split, (g + 1) * split))) for g in range(groups)]
+    return made[place] if place < groups else None

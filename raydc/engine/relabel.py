@@ -1,7 +1,7 @@
 """The relabel stage: a Ray Data pipeline from image shards to label shards.
 
 A row is a shard descriptor; an actor (``labeler.py``) labels the shard for all label sets and commits them. With
-``mode: live`` nothing is stored: the same teachers label fresh views while students learn (``engine/evaluate.py``).
+``mode: live`` nothing is stored: the same teachers label views without end while students learn (``live.py``).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 
 from raydc.config import RunConfig
 from raydc.engine import pack
-from raydc.engine.evaluate import entries, learnt_from, results
+from raydc.engine.evaluate import entries, labellers_of, learnt_from, results
 from raydc.engine.run import Run
 from raydc.report.by_class import summary
 from raydc.report.events import read_events
@@ -50,8 +50,9 @@ def hours(run: Run, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def shares(config: RunConfig) -> dict[str, Share]:
-    """What a unit of each stage holds; a teacher is trained by several workers, anything else by one."""
+    """What a unit of each stage holds: networks may be trained by several workers, and labelled for by more."""
     engine = config.engine
     device, each = ("GPU", engine.gpus_per_worker) if engine.gpus_per_worker else ("CPU", engine.cpus_per_worker)
-    at_once = {"squeeze": config.squeeze.workers}
+    students = config.evaluate.split + labellers_of(config) / config.evaluate.workers
+    at_once = {"squeeze": config.squeeze.workers, "evaluate": students}
     return {stage: Share(device, each * at_once.get(stage, 1)) for stage in HELD}

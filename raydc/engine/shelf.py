@@ -27,7 +27,7 @@ from raydc.students.feed import steps_per_epoch
 from raydc.students.looks import draws_anew
 from raydc.students.protocol import StudentJob
 
-FORMAT = 1
+FORMAT = 2
 """Of the file, and of the arithmetic of students: raised with every change of either."""
 LETTERS = 24
 """Of a digest that name a result."""

@@ -280,8 +280,9 @@ def _evaluate(run: RunConfig, cost: Cost, students: Sequence[Student], found: Me
     if found.train_images is None and any(s.data == "full" for s in students):
         return None
     judged = run.evaluate
-    workers = min(judged.workers, found.seats, len(students))
-    units = [_student(run, cost, s, found) for s in students]
+    split = min(judged.split, found.seats)
+    workers = min(judged.workers, found.seats // split, len(students))
+    units = [_student(run, cost, s, found) / split for s in students]  # the exchange of gradients is not counted
     tests = found.validation_images or 0
     full = found.train_images or 0 if "full" in judged.data and _kept(run, found.train_images or 0) else 0
     read = found.first_image + (tests + full + cost.sets * cost.images * _fits(run, cost)) * found.decode

@@ -255,9 +255,9 @@ def _evaluate(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet, flop
                f"{TRAINING} forward passes an image; tests not counted")  # fmt: skip
 
     def hours(total: float, longest: float) -> float | None:
-        # A student is trained by one device alone, and no more of them at once than the config says.
-        at_work = min(judged.workers, cost.students, fleet.devices)
-        most = max(total / (at_work / fleet.devices), longest * fleet.devices)
+        # A student is trained by so many devices together, and no more of them at once than the config says.
+        at_work = min(min(judged.workers, cost.students) * judged.split, fleet.devices)
+        most = max(total / (at_work / fleet.devices), longest * fleet.devices / min(judged.split, fleet.devices))
         return most / flop_rate / 3600 if flop_rate else None
 
     alone, at_once = hours(total, longest), f"at most {judged.workers} students at once"
@@ -268,12 +268,13 @@ def _evaluate(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet, flop
     which = "labels are not stored" if run.relabel and run.relabel.mode == "live" else "real images have none stored"
     yield Item(stage, "live_labels", "live labels", cost.live_labels,
                note=f"{learners} students x {seen:,} images: {which}")  # fmt: skip
-    yield Item(
-        stage, "live_label_flop", "live labels, operations", live, "flop", "a forward pass a label, as they learn"
-    )
+    yield Item(stage, "live_label_flop", "live labels, operations", live, "flop", "a forward pass a label")
+    labellers = min(run.relabel.labellers or 0, fleet.devices) if run.relabel and run.relabel.mode == "live" else 0
     both = None if live is None else hours(total + live, longest + live / learners)
-    yield Item(stage, "live_label_hours", "live labels, hours", None if both is None or alone is None else both - alone,
-               "hours", f"beside those of learning, on the same devices; {SAME_RATE}")  # fmt: skip
+    more, where = None if both is None or alone is None else both - alone, "beside those of learning, on the same"
+    if labellers and live is not None:
+        more, where = _hours(live * fleet.devices / labellers, flop_rate), f"while they learn, on {labellers} more"
+    yield Item(stage, "live_label_hours", "live labels, hours", more, "hours", f"{where} devices; {SAME_RATE}")
 
 
 def _hours(flop: float | None, flop_rate: float | None) -> float | None:

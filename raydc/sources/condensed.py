@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +18,9 @@ from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
 from raydc.labels.codecs import Codec
 from raydc.labels.views import NO_PARTNER, PLAIN, column, mix_of
-from raydc.sources.label_sets import StoredLabels
+from raydc.sources.batch import Batch
+from raydc.sources.dealing import dealt, global_batches, order_of_shards
+from raydc.sources.label_sets import Labels, StoredLabels
 from raydc.sources.lru import ByteCache
 from raydc.sources.shard import ImageShard
 from raydc.store import manifest as manifests
@@ -33,32 +34,6 @@ if TYPE_CHECKING:
 
 LABEL_SHARE = 8
 """Label blocks get one part in this many of the cache, apart from the images: each is used once an epoch."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of a data set. Without a label set, ``records`` and ``logits`` are None: the caller draws its own views.
-    ``logits`` are None also where they were not asked for.
-
-    The ``partner`` fields are the images that CutMix pastes in, aligned with the rows; None if no record mixes. The
-    partner of an unmixed row is the row itself.
-    """
-
-    index: np.ndarray
-    """int64 ``[B]``: positions in the data set."""
-    images: np.ndarray
-    """uint8 ``[B, H, W, 3]``."""
-    labels: np.ndarray
-    """int64 ``[B]``."""
-    records: np.ndarray | None = None
-    """uint16 ``[B, 12]``."""
-    logits: np.ndarray | None = None
-    """float32 ``[B, K]``."""
-    encoded: np.ndarray | None = None
-    """uint8 ``[B, row_bytes]``: the logits as they are stored, where they were asked for so."""
-    partners: np.ndarray | None = None
-    partner_records: np.ndarray | None = None
-    partner_labels: np.ndarray | None = None
 
 
 class CondensedDataset:
@@ -102,18 +77,25 @@ class CondensedDataset:
         self._forget()
 
     def _take(self, labels: str | None, views: int | None, draw: Literal["in_turn", "random"]) -> None:
-        self.label_set, self._draw, self._labels = labels, draw, None
+        self.label_set, self._draw, self._stored = labels, draw, None
         if labels is not None:
-            self._labels = StoredLabels(self.folder, self.manifest, labels, self._cache_bytes // LABEL_SHARE)
-        self.views = self._labels.first(views) if self._labels else 0
+            self._stored = StoredLabels(self.folder, self.manifest, labels, self._cache_bytes // LABEL_SHARE)
+        self._labels: Labels | None = self._stored
+        self.views = self._stored.first(views) if self._stored else 0
 
     def labelled(
         self, labels: str, views: int | None = None, draw: Literal["in_turn", "random"] = "in_turn"
     ) -> CondensedDataset:
         """The same images with another label set; what is held of the images is held once."""
+        (other := self.labelled_by(None))._take(labels, views, draw)
+        return other
+
+    def labelled_by(self, labels: Labels | None) -> CondensedDataset:
+        """The same images with views and logits from elsewhere than a stored label set; None: without any."""
         other = copy.copy(self)
         other._images, other._hashed = self._images, self._hashed  # a copy travels without
-        other._take(labels, views, draw)
+        other._take(None, None, "in_turn")
+        other._labels = labels
         return other
 
     def __len__(self) -> int:
@@ -137,16 +119,40 @@ class CondensedDataset:
         """
         if not 0 <= i < len(self):
             raise IndexError(f"row {i} of {len(self)}")
-        if self._labels and not 0 <= view < self.views:
+        if self._stored and not 0 <= view < self.views:
             raise IndexError(f"view {view} of {self.views}")
         shard = int(np.searchsorted(self._starts, i, side="right")) - 1
         rows = np.array([i - self._starts[shard]])
         images = self._shard(shard)
         image, label = images.images(rows)[0], int(images.labels[rows[0]])
-        if self._labels is None:
+        if self._stored is None:
             return image, label, None, None
-        block = self._labels.block(self._files[shard], view)
-        return image, label, block.records[rows[0]], self._labels.decode(block.rows[rows])[0]
+        block = self._stored.block(self._files[shard], view)
+        return image, label, block.records[rows[0]], self._stored.decode(block.rows[rows])[0]
+
+    def take(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows in the order asked for: images uint8 ``[n, H, W, 3]``, labels int64 ``[n]``."""
+        images, labels = np.empty((len(index), *self.manifest.images.size, 3), np.uint8), np.empty(len(index), np.int64)
+        shards = np.searchsorted(self._starts, index, side="right") - 1
+        for s in np.unique(shards).tolist():
+            mine = shards == s
+            rows = index[mine] - self._starts[s]
+            images[mine], labels[mine] = self._shard(s).images(rows), self._shard(s).labels[rows]
+        return images, labels
+
+    def shard(self, s: int) -> np.ndarray:
+        """All images of a shard: uint8 ``[N, H, W, 3]``."""
+        return self._shard(s).images(np.arange(self._files[s].samples))
+
+    def shard_order(self, epoch: int, seed: int = 0) -> list[int]:
+        """The shards in the order in which an epoch shows them."""
+        return order_of_shards(len(self._files), epoch, seed)
+
+    def view(self, epoch: int, shard: int, seed: int = 0) -> int:
+        """The view of a shard that an epoch shows; labels that are not stored have views without end."""
+        if self._draw == "random":
+            return int(Key((seed, "views", epoch)).child(shard).integers(0, self.views, 1)[0])
+        return (epoch + shard) % self.views if self.views else epoch + shard
 
     def batches(
         self,
@@ -159,6 +165,8 @@ class CondensedDataset:
         logits: bool | Literal["encoded"] = True,
         start: int = 0,
         every: int = 1,
+        least: int = 1,
+        lend: bool = False,
     ) -> Iterator[Batch]:
         """One epoch. Global batches are the same whatever ``world`` is; rank r gets rows ``r::world`` of each.
 
@@ -173,23 +181,26 @@ class CondensedDataset:
                 them as they are stored, for :func:`raydc.condense.codecs.decode` on another device.
             start: the first batch that is wanted; nothing is read of those before it.
             every: then each so manieth, and nothing is read of those between.
+            least: a last batch of fewer rows joins the one before it.
+            lend: give a worker that has no row of the last batch its first one, for it to count for nothing.
 
         Raises:
             ConfigError: a global batch, or the last one, has fewer rows than there are workers.
         """
         last = len(self) % batch or batch if batch > 0 else 0
-        if not 0 <= rank < world or min(batch, last) < world:
+        last = batch + last if last < least and len(self) > batch else last
+        if not 0 <= rank < world or batch < 1 or (min(batch, last) < world and not lend):
             raise ConfigError(
                 f"rank {rank} of {world} workers, batch {batch}, last batch {last} of {len(self)} rows: every worker "
                 "needs a row of every batch. Choose another batch or fewer workers"
             )
-        order = islice(self._order(batch, Key((seed, "batches", epoch)) if shuffle else None), start, None, every)
-        key = Key((seed, "views", epoch))
-        return (self._gather(s[rank::world], rows[rank::world], epoch, key, logits) for s, rows in order)
+        samples = [file.samples for file in self._files]
+        order = islice(global_batches(samples, batch, epoch, seed if shuffle else None, least), start, None, every)
+        return (self._gather(s, rows, (rank, world), (epoch, seed), logits) for s, rows in order)
 
     @property
     def codec(self) -> Codec | None:
-        """Of the label set."""
+        """Of the labels; None where there are none, or logits themselves."""
         return self._labels.codec if self._labels else None
 
     def loader(
@@ -221,9 +232,9 @@ class CondensedDataset:
         """
         from raydc.condense.views import SAMPLER
 
-        if self._labels is None:
+        if self._stored is None:
             raise DataError(f"{self.folder} has no label set. Run 'raydc relabel', or draw views for batches()")
-        aug = self._labels.labels.aug
+        aug = self._stored.labels.aug
         if aug.sampler not in (None, SAMPLER):
             raise DataError(f"labelled with sampler '{aug.sampler}', known is '{SAMPLER}'. Update raydc")
         return aug.size or self.image_size
@@ -232,50 +243,36 @@ class CondensedDataset:
         self._images: ByteCache[ImageShard] = ByteCache(self._cache_bytes)
         self._hashed: set[int] = set()
 
-    def _order(self, batch: int, key: Key | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The global batches of an epoch: of each image its shard and its row, int64 ``[B]`` both.
-
-        Shard after shard: what is held is a shard's order and a batch, however large the data set is.
-        """
-        count = len(self._files)
-        shards = rows = np.zeros(0, np.int64)
-        for s in (key.child("shards").permutation(count) if key else np.arange(count)).tolist():
-            samples = self._files[s].samples
-            part = key.child(s).permutation(samples) if key else np.arange(samples)
-            shards, rows = np.concatenate([shards, np.full(samples, s)]), np.concatenate([rows, part])
-            whole = len(rows) - len(rows) % batch
-            for start in range(0, whole, batch):
-                yield shards[start : start + batch], rows[start : start + batch]
-            shards, rows = shards[whole:], rows[whole:]
-        if len(rows):
-            yield shards, rows
-
-    def _shown(self, epoch: int, shard: int, key: Key) -> int:
-        """The view of a shard that an epoch shows; the key is the epoch's."""
-        if self._draw == "random":
-            return int(key.child(shard).integers(0, self.views, 1)[0])
-        return (epoch + shard) % self.views
-
     def _gather(
-        self, shards: np.ndarray, rows: np.ndarray, epoch: int, key: Key, logits: bool | Literal["encoded"]
-    ) -> Batch:
-        """Collect rows of several shards into one batch."""
+        self, shards: np.ndarray, rows: np.ndarray, part_of: tuple[int, int], when: tuple[int, int],
+        logits: bool | Literal["encoded"],
+    ) -> Batch:  # fmt: skip
+        """Collect the part of a rank, of so many, of a global batch, which may have rows of several shards."""
+        whole = self._starts[shards] + rows
+        looks = self._looks(shards, *when, bool(logits))
+        shards, rows = dealt(shards, *part_of), dealt(rows, *part_of)
         borders = np.flatnonzero(np.diff(shards)) + 1
         parts = list(zip(shards[[0, *borders]].tolist(), np.split(rows, borders), strict=True))
         pieces = [self._piece(s, part) for s, part in parts]
         if self._labels is not None:
-            shown = [self._shown(epoch, s, key) for s, _ in parts]
-            looks = [self._labels.read(self._files[s], v, bool(logits)) for (s, _), v in zip(parts, shown, strict=True)]
-            mixed = any((mix_of(r[part]) != PLAIN).any() for (r, _), (_, part) in zip(looks, parts, strict=True))
-            for piece, (records, encoded), (s, part) in zip(pieces, looks, parts, strict=True):
+            mixed = any((mix_of(looks[s][0][part]) != PLAIN).any() for s, part in parts)
+            for piece, (s, part) in zip(pieces, parts, strict=True):
+                records, encoded = looks[s]
                 piece["records"] = records[part]
                 if mixed:
                     piece |= self._partners(s, part, records)
-                if encoded is not None and logits == "encoded":
+                if encoded is not None and logits == "encoded" and self._labels.codec is not None:
                     piece["encoded"] = encoded[part]
                 elif encoded is not None:
                     piece["logits"] = self._labels.decode(encoded[part])
-        return Batch(**{name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]})
+        return Batch(**{name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]}, whole=whole)
+
+    def _looks(
+        self, shards: np.ndarray, epoch: int, seed: int, logits: bool
+    ) -> dict[int, tuple[np.ndarray, np.ndarray | None]]:
+        """Records and labels of all shards in a global batch, on every rank: what is made now, all make together."""
+        named, read = dict.fromkeys(shards.tolist()), self._labels.read if self._labels else None
+        return {s: read(self._files[s], self.view(epoch, s, seed), logits) for s in named if read}
 
     def _piece(self, s: int, rows: np.ndarray) -> dict[str, np.ndarray]:
         shard = self._shard(s)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from raydc.errors import ConfigError, DataError
 from raydc.labels import views
-from raydc.labels.codecs import codec_of
+from raydc.labels.codecs import Codec, codec_of
 from raydc.sources.lru import ByteCache
 from raydc.sources.shard import LabelBlock, read_label_block
 from raydc.store import manifest as manifests
 from raydc.store.folder import Folder
 from raydc.store.schema import ImageFile, LabelFile, Manifest
 from raydc.store.shards import from_npy, member
+
+
+class Labels(Protocol):
+    """Views of a data set's images and what teachers say of them, stored or made when they are asked for."""
+
+    @property
+    def codec(self) -> Codec | None:
+        """Of the rows of labels; None where they are logits."""
+
+    def read(self, images: ImageFile, view: int, logits: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """The view records of a shard, uint16 ``[N, 12]``, and if they are asked for its labels, a row each."""
+
+    def decode(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of labels as logits float32 ``[n, K]``."""
 
 
 class StoredLabels:

@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from raydc.errors import ConfigError
-from raydc.sources.condensed import Batch, CondensedDataset, rendered
+from raydc.sources.batch import Batch
+from raydc.sources.condensed import CondensedDataset, rendered
 
 Item = tuple[torch.Tensor, ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 import numpy as np
@@ -18,15 +18,18 @@ from raydc.config.stages.evaluate import Loss, MseCe, Renormalized
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.labels.views import column, draw
-from raydc.sources.condensed import Batch, CondensedDataset
+from raydc.sources.batch import Batch
+from raydc.sources.condensed import CondensedDataset
+from raydc.sources.dealing import dealt
 from raydc.teachers.feed import LEAST, Images, global_batches, mixed_target
 from raydc.teachers.targets import Hard, Regression, Soft, Target
 from raydc.teachers.training import Share
 
 Labeller = Callable[[torch.Tensor], torch.Tensor]
 """Pixels in [0, 1], float ``[B, 3, S, S]``, to logits ``[B, classes]``: teachers that label while students learn."""
-Look = Callable[[torch.Tensor, Key], torch.Tensor]
-"""Pixels of a batch to another look at them, drawn by a key: what no view record can hold."""
+Look = Callable[[torch.Tensor, Key, np.ndarray], torch.Tensor]
+"""Pixels of some rows of a batch to another look at them, drawn by a key: what no view record can hold. The array int64
+``[B]`` says which rows of the batch they are."""
 
 
 class StudentData(Protocol):
@@ -35,10 +38,18 @@ class StudentData(Protocol):
     def __len__(self) -> int:
         """Images."""
 
+    def take(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows: images uint8 ``[n, H, W, 3]``, labels int64 ``[n]``."""
+
     def batches(
-        self, epoch: int, batch: int, seed: int = 0, *, logits: bool | Literal["encoded"] = True, start: int = 0
-    ) -> Iterator[Batch]:
-        """The batches of an epoch from ``start`` on, the short last one kept; stored logits only where asked for."""
+        self, epoch: int, batch: int, seed: int = 0, rank: int = 0, world: int = 1, *,
+        logits: bool | Literal["encoded"] = True, start: int = 0, least: int = 1, lend: bool = False,
+    ) -> Iterator[Batch]:  # fmt: skip
+        """A rank's part of the batches of an epoch from ``start`` on; logits only where asked for.
+
+        The short last batch is kept; one of fewer rows than ``least`` joins the one before it. With ``lend`` a rank
+        without a row of it has the first one.
+        """
 
 
 class RealImages:
@@ -50,13 +61,19 @@ class RealImages:
     def __len__(self) -> int:
         return len(self._images)
 
+    def take(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows: images uint8 ``[n, H, W, 3]``, labels int64 ``[n]``."""
+        return self._images.take(index).permute(0, 2, 3, 1).numpy(), self._images.labels[index]
+
     def batches(
-        self, epoch: int, batch: int, seed: int = 0, *, logits: bool | Literal["encoded"] = True, start: int = 0
-    ) -> Iterator[Batch]:
-        """Yield the batches of an epoch in a keyed order; records and logits are None."""
-        for rows in global_batches(Key((seed, "real", "epoch", epoch)), len(self), batch)[start:]:
-            pixels = self._images.take(rows).permute(0, 2, 3, 1).numpy()
-            yield Batch(index=rows, images=pixels, labels=self._images.labels[rows])
+        self, epoch: int, batch: int, seed: int = 0, rank: int = 0, world: int = 1, *,
+        logits: bool | Literal["encoded"] = True, start: int = 0, least: int = LEAST, lend: bool = True,
+    ) -> Iterator[Batch]:  # fmt: skip
+        """Yield a rank's part of the batches of an epoch, which are in a keyed order; records and logits are None."""
+        for whole in global_batches(Key((seed, "real", "epoch", epoch)), len(self), batch)[start:]:
+            mine = dealt(whole, rank, world)
+            images, labels = self.take(mine)
+            yield Batch(index=mine, images=images, labels=labels, whole=whole)
 
 
 class StudentFeed:
@@ -67,7 +84,7 @@ class StudentFeed:
 
     Views are those of the label set, for hard labels too, so that only the targets differ. Where there is no label
     set, or with ``fresh``, views are drawn from ``views``, new ones each time, with partners within the batch; soft
-    targets then need a ``labeller``.
+    targets then need a ``labeller``. Several ranks share out each batch, and see together what one would see alone.
     """
 
     def __init__(
@@ -86,6 +103,8 @@ class StudentFeed:
         labeller: Labeller | None = None,
         fresh: bool = False,
         look: Look | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         """Prepare; nothing is read. A label set made with another sampler is a DataError.
 
@@ -103,12 +122,15 @@ class StudentFeed:
             labeller: gives the logits that the data does not store.
             fresh: leave what is stored of views and labels where it lies.
             look: at the rendered views of hard labels.
+            rank: of this worker.
+            world: workers that share out each batch.
         """
         if not fresh:
             _check_sampler(data)
         self._data, self._labels, self._key, self._batch, self._seed = data, labels, key, batch, seed
         self._size, self._views, self._loss, self._fresh = size, views, loss, fresh
         self._device, self._labeller, self._look = torch.device(device), labeller, look
+        self._part = (rank, world)
         self._steps = steps or steps_per_epoch(len(data), batch)
         self._at, self._stream = 0, self._from(0)
 
@@ -126,12 +148,15 @@ class StudentFeed:
         passes, first = divmod(step, steps_per_epoch(len(self._data), self._batch))
         for number in itertools.count(passes):
             stored: bool | Literal["encoded"] = "encoded" if self._labels == "soft" and not self._fresh else False
-            batches = self._data.batches(number, self._batch, seed=self._seed, logits=stored, start=first)
-            for i, batch in enumerate(without_single(batches), start=first):
+            batches = self._data.batches(number, self._batch, self._seed, *self._part, logits=stored, start=first,
+                                         least=LEAST, lend=True)  # fmt: skip
+            for i, batch in enumerate(batches, start=first):
                 key = self._key.child("epoch", number, "batch", i)
                 share = self._share(self._viewed(batch, key), step // self._steps)
-                seen = share.x01 if self._look is None else self._look(share.x01, key.child("look"))
-                yield dataclasses.replace(share, x01=seen)
+                if self._look is not None:
+                    mine = dealt(np.arange(share.rows), *self._part)
+                    share = dataclasses.replace(share, x01=self._look(share.x01, key.child("look"), mine))
+                yield share
                 step += 1
             first = 0
 
@@ -139,14 +164,15 @@ class StudentFeed:
         """The batch with view records: its own, or drawn ones."""
         if batch.records is not None and not self._fresh:
             return batch
-        count, height, width = batch.images.shape[:3]
+        count, (height, width) = len(batch.whole), batch.images.shape[1:3]
         records = draw(key, count, height, width, self._size, self._views)
-        batch = Batch(index=batch.index, images=batch.images, labels=batch.labels, records=records)
+        mine = dealt(np.arange(count), *self._part)
+        batch = Batch(batch.index, batch.images, batch.labels, batch.whole, records[mine])
         if self._views.mix is None:
             return batch
-        partner = column(records, "partner").astype(np.int64)
-        return dataclasses.replace(batch, partners=batch.images[partner], partner_records=records[partner],
-                                   partner_labels=batch.labels[partner])  # fmt: skip
+        partner = column(records, "partner")[mine].astype(np.int64)
+        images, labels = self._data.take(batch.whole[partner])
+        return dataclasses.replace(batch, partners=images, partner_records=records[partner], partner_labels=labels)
 
     def _share(self, batch: Batch, epoch: int) -> Share:
         if batch.records is None:
@@ -154,7 +180,7 @@ class StudentFeed:
         partners = None if batch.partners is None else self._pixels(batch.partners)
         x01 = render(self._pixels(batch.images), batch.records, self._size, partners, batch.partner_records)
         target = self._soft(batch, x01, epoch) if self._labels == "soft" else self._hard(batch)
-        return Share(x01, target, len(x01))
+        return Share(x01, target, len(batch.whole), lent=self._part[0] >= len(batch.whole))
 
     def _hard(self, batch: Batch, mixed: bool = True) -> Hard:
         """The classes of a batch; of mixed views both, unless only those of the images themselves are wanted."""
@@ -199,23 +225,18 @@ def _check_sampler(data: StudentData) -> None:
             )
 
 
-def without_single(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Join a last batch of one image to the one before it: BatchNorm has no statistics of one image."""
-    held: Batch | None = None
-    for batch in batches:
-        if held is not None and len(batch.labels) < LEAST:
-            held = _joined(held, batch)
-            continue
-        if held is not None:
-            yield held
-        held = batch
-    if held is not None:
-        yield held
-
-
-def _joined(one: Batch, other: Batch) -> Batch:
-    pairs = {f.name: (getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(Batch)}
-    return dataclasses.replace(one, **{k: np.concatenate(p) for k, p in pairs.items() if p[0] is not None})
+def shown(data: CondensedDataset, batch: int, seed: int, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The shards and views that a student sees from one step on and before another, in order: (shard, view)."""
+    each = steps_per_epoch(len(data), batch)
+    for number in range(first // each, -(-last // each)):
+        begin = max(0, first - number * each) * batch
+        end = len(data) if last - number * each >= each else (last - number * each) * batch
+        at = 0
+        for s in data.shard_order(number, seed):
+            rows = data.manifest.images.files[s].samples
+            if begin < at + rows and at < end:
+                yield s, data.view(number, s, seed)
+            at += rows
 
 
 def steps_per_epoch(count: int, batch: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from raydc.condense.augment import dsa
@@ -44,8 +45,14 @@ class DsaLook:
         self._mean = torch.tensor(normalize.mean, device=device).view(-1, 1, 1)
         self._std = torch.tensor(normalize.std, device=device).view(-1, 1, 1)
 
-    def __call__(self, x01: torch.Tensor, key: Key) -> torch.Tensor:
-        """Another look at ``[B, 3, S, S]`` in [0, 1], in the same units; values may leave the range, as there."""
+    def __call__(self, x01: torch.Tensor, key: Key, rows: np.ndarray) -> torch.Tensor:
+        """Another look at ``[B, 3, S, S]`` in [0, 1], in the same units; values may leave the range, as there.
+
+        Args:
+            x01: some rows of a batch.
+            key: of the batch.
+            rows: which ones, int64 ``[B]``; what a row gets depends on no other.
+        """
         size = (int(x01.shape[2]), int(x01.shape[3]))
-        record = dsa.draw_each(self._config, key, len(x01), size)
-        return dsa.apply_each((x01 - self._mean) / self._std, record) * self._std + self._mean
+        op, numbers = dsa.draw_each(self._config, key, int(rows.max()) + 1, size)
+        return dsa.apply_each((x01 - self._mean) / self._std, (op, numbers[rows])) * self._std + self._mean

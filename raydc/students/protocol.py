@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import distributed
 
 from raydc.config.axes.views import Views
 from raydc.config.load import digest
@@ -118,7 +119,7 @@ def train_student(
     device: torch.device | str = "cpu",
     state: bytes | None = None,
     labeller: Labeller | None = None,
-    fresh: bool = False,
+    group: distributed.ProcessGroup | None = None,
 ) -> Training:
     """Prepare a student from scratch; iterate the result to train, one record an epoch.
 
@@ -142,7 +143,7 @@ def train_student(
         device: where to train.
         state: of :meth:`Training.state`, to go on from; None: from the beginning.
         labeller: the teachers' ``logits``, for soft targets that ``data`` does not store.
-        fresh: draw views, and have them labelled, even where ``data`` stores some.
+        group: of data-parallel ranks that train this student together, all calling this alike; None: alone.
 
     Raises:
         DataError: fewer than two images.
@@ -153,15 +154,16 @@ def train_student(
     network = build(job.student.arch, classes, image_size, key.child("weights"))
     steps = steps_per_epoch(reference or len(data), config.batch)
     fit = Fit(network, config, key=key.child("steps"), pace=steps, normalize=normalize, average=config.average,
-              device=device)  # fmt: skip
+              device=device, group=group)  # fmt: skip
     drawn = views_of(config, job.labels, job.augment, views)
     look = DsaLook(drawn.dsa, normalize or Normalize(), device) if isinstance(drawn, HardViews) and drawn.dsa else None
     loss = job.stored.loss if job.stored and job.stored.loss else config.loss
     feed = StudentFeed(data, job.labels, key.child("views"), batch=config.batch, seed=job.seed, size=image_size,
                        views=drawn, loss=loss, steps=steps, device=device, labeller=labeller, look=look,
-                       fresh=fresh or draws_anew(config, job.labels, job.augment))  # fmt: skip
-    training = Training(job.name, fit, feed, partial(whole_batches, tests, TEST_BATCH, device), epochs=config.epochs,
-                        test_every=config.test_every)  # fmt: skip
+                       fresh=draws_anew(config, job.labels, job.augment), rank=fit.rank,
+                       world=fit.world)  # fmt: skip
+    judged = partial(whole_batches, tests, TEST_BATCH, device, rank=fit.rank, world=fit.world)
+    training = Training(job.name, fit, feed, judged, epochs=config.epochs, test_every=config.test_every)
     if state is not None:
         training.load_state(state)
     return training

@@ -18,6 +18,7 @@ from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.labels.views import LAMBDA_ONE, column, draw
 from raydc.sources.base import Source, Split
+from raydc.sources.dealing import dealt
 from raydc.teachers.targets import Hard
 from raydc.teachers.training import Share
 
@@ -108,8 +109,7 @@ class TeacherFeed:
         config, side = self._config, self._images.source.config.image_size
         records = draw(key.child("views"), len(rows), side, side, side, config.views)
         shifts = key.child("pad").integers(0, 2 * config.pad + 1, len(rows), 2)
-        lent = self._rank >= len(rows)
-        mine = np.arange(0 if lent else self._rank, 1 if lent else len(rows), self._world)
+        mine = dealt(np.arange(len(rows)), self._rank, self._world)
         labels = torch.from_numpy(self._images.labels[rows[mine]])
         pixels = self._pixels(rows, mine, shifts)
         if config.views.mix is None:
@@ -122,7 +122,7 @@ class TeacherFeed:
                                   self._device, config.label_smoothing)  # fmt: skip
         if config.cutout:
             cut_out(x01, *squares(key.child("cutout"), len(rows), config.cutout, side), mine)
-        return Share(x01, target, len(rows), lent)
+        return Share(x01, target, len(rows), lent=self._rank >= len(rows))
 
     def _pixels(self, rows: np.ndarray, which: np.ndarray, shifts: np.ndarray) -> torch.Tensor:
         pixels = self._images.take(rows[which]).to(self._device)

@@ -82,10 +82,7 @@ class Fit:
             self.world, self.rank = distributed.get_world_size(group), distributed.get_rank(group)
         self._forward: nn.Module = self.network
         if self.world > 1:
-            # Buffers are functions of the whole batch, so they are the same on every rank without being sent.
-            self._forward = nn.parallel.DistributedDataParallel(
-                self.network, process_group=group, broadcast_buffers=False
-            )
+            self._forward = nn.parallel.DistributedDataParallel(self.network, process_group=group)
         self.optimizer = make_optimizer(self.network, recipe.optimizer)
         self.average = None if average is None else Average(self.network, average)
         self.steps = 0

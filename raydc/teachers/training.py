@@ -78,6 +78,8 @@ class Training:
         self.records: list[EpochRecord] = []
         self.seconds = 0.0
         """Wall time in this process, of training and tests; in no state and no record."""
+        self.waited = 0.0
+        """The part of it in which the next batch was not yet there."""
         self._feed, self._tests, self._every = feed, tests, test_every
 
     @property
@@ -100,7 +102,7 @@ class Training:
     def _epoch(self, epoch: int) -> EpochRecord:
         lr = self.fit.start_epoch(epoch)
         total = torch.zeros(2, dtype=torch.float64, device=self.fit.device)
-        for share in self._feed(epoch):
+        for share in self._timed(self._feed(epoch)):
             loss = self.fit.step(share.x01, share.target, share.rows, share.lent)
             mine = torch.tensor(0 if share.lent else len(share.x01), device=total.device)
             total += torch.stack([loss.double() * mine, mine])
@@ -134,6 +136,16 @@ class Training:
             distributed.all_reduce(counts, group=self.fit.group)
         hits, images = counts.T.tolist()
         return {"hits": hits, "images": images}
+
+    def _timed(self, shares: Iterable[Share]) -> Iterator[Share]:
+        stream = iter(shares)
+        while True:
+            began = time.perf_counter()
+            share = next(stream, None)
+            self.waited += time.perf_counter() - began
+            if share is None:
+                return
+            yield share
 
     def state(self) -> bytes:
         """All that the rest of the training depends on, as a safetensors file; equal trainings give equal bytes."""

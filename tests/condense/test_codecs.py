@@ -29,3 +29,4 @@ def test_both_sides_agree_to_the_bit(name: str, classes: int, scale: float) -> N
         found = codecs.decode(torch.from_numpy(rows), codec, classes, temperature).numpy()
         assert found.dtype == np.float32
         assert np.array_equal(found, codec.decode(rows, classes, temperature))
+        assert np.array_equal(codecs.decode(torch.from_numpy(rows[2:3]), codec, classes, temperature)[0], found[2])

@@ -14,7 +14,7 @@ from tests.config.shipped import CONFIGS
 
 FOLDER = CONFIGS / "protocols"
 WHOLE = ("sre2l", "lpqld", "rded", "edc", "dd-ranking", "dd-ranking-hard", "dsa-convnet")
-ELSEWHERE = {"workers", "verifiers", "store", "label_sets"}
+ELSEWHERE = {"workers", "split", "verifiers", "store", "label_sets"}
 """What is no part of a protocol."""
 
 
@@ -60,7 +60,7 @@ def test_a_protocol_says_everything_and_where_it_is_from(name: str) -> None:
 def test_the_labels_of_a_protocol_say_everything(name: str) -> None:
     said = yaml.safe_load((FOLDER / f"{name}-labels.yaml").read_text())
     unused = {"views", "codec"} if said["mode"] == "live" else set()
-    assert set(said) | unused == set(RelabelConfig.model_fields) - {"name", "also"}
+    assert set(said) | unused == set(RelabelConfig.model_fields) - {"name", "also", "labellers"}
 
 
 def test_what_the_field_publishes() -> None:

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from toys import pixels, write_images
 
 from raydc.config.load import merge, validate
 from raydc.engine import pack, synthesize
 from raydc.engine.run import Run, open_run
+from raydc.engine.weights import read_record
 from raydc.keys import Key
 from raydc.plan.blocks import Block
 from raydc.sources.base import Source, open_source
+from raydc.store.manifest import publish
 from raydc.teachers.networks import build
 from raydc.teachers.teacher import TeacherRecord, save
 from tests.tiny import TREE
 
+SIDE: int = TREE["data"]["image_size"]
 STEPS: int = TREE["synthesize"]["steps"]
 
 
@@ -80,3 +84,21 @@ def small(folder: Path, changes: dict[str, Any] | None = None) -> Small:
     )  # fmt: skip
     run.teachers().write_json(f"{wanted.name}.json", record.model_dump(mode="json"))
     return Small(run, source, [])
+
+
+TWO = {"squeeze": {"teachers": [TREE["squeeze"]["teachers"][0], {**TREE["squeeze"]["teachers"][0], "name": "other"}]}}
+
+
+def two(folder: Path, **relabel_settings: Any) -> Small:
+    """A run with two teachers and packed pictures, of which it knows nothing but that they are there."""
+    made = small(folder, {**TWO, "relabel": relabel_settings, "evaluate": {"epochs": 2, "data": ["condensed"]}})
+    record = read_record(made.run.teachers(), "resnet")
+    network = build(record.arch, record.outputs, record.image_size, Key((6, "teacher")))
+    sha256 = save(network, folder / "teachers" / "other.safetensors")
+    other = record.model_copy(update={"name": "other", "sha256": sha256})
+    made.run.teachers().write_json("other.json", other.model_dump(mode="json"))
+    place, names = made.run.dataset("condensed"), list(made.source.classes)
+    manifest = write_images(place, pixels(8, SIDE), (3, 5))
+    whole = manifest.source.model_copy(update={"classes": len(names)})
+    publish(place, manifest.model_copy(update={"source": whole}), names, "# pictures\n")
+    return made

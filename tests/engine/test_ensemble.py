@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,46 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toys import pixels, write_images
+from toys import pixels
 
 from raydc.condense.views import render
 from raydc.config.stages.relabel import LabelSetConfig
 from raydc.engine import evaluate, labeler, relabel
-from raydc.engine.ensemble import stored, teacher_names, teachers
+from raydc.engine.bench import Bench
+from raydc.engine.ensemble import stored, teacher_names
 from raydc.engine.labeler import receipts, views_key
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record, teacher
 from raydc.errors import ConfigError
-from raydc.keys import Key
 from raydc.labels.codecs import codec_of
 from raydc.labels.views import column, draw
 from raydc.sources.condensed import CondensedDataset
 from raydc.store.folder import Folder
-from raydc.store.manifest import publish, read
+from raydc.store.manifest import read
 from raydc.store.verify import verify
-from raydc.teachers.networks import build
-from raydc.teachers.teacher import save
-from tests.engine.small import Small, small
+from tests.engine.small import Small, small, two
 from tests.tiny import TREE
 
 CPU = torch.device("cpu")
 SIDE = TREE["data"]["image_size"]
-TWO = {"squeeze": {"teachers": [TREE["squeeze"]["teachers"][0], {**TREE["squeeze"]["teachers"][0], "name": "other"}]}}
-
-
-def two(folder: Path, **relabel_settings: Any) -> Small:
-    """A run with two teachers and packed pictures, of which it knows nothing but that they are there."""
-    made = small(folder, {**TWO, "relabel": relabel_settings, "evaluate": {"epochs": 2, "data": ["condensed"]}})
-    record = read_record(made.run.teachers(), "resnet")
-    network = build(record.arch, record.outputs, record.image_size, Key((6, "teacher")))
-    sha256 = save(network, folder / "teachers" / "other.safetensors")
-    other = record.model_copy(update={"name": "other", "sha256": sha256})
-    made.run.teachers().write_json("other.json", other.model_dump(mode="json"))
-    place, names = made.run.dataset("condensed"), list(made.source.classes)
-    manifest = write_images(place, pixels(8, SIDE), (3, 5))
-    whole = manifest.source.model_copy(update={"classes": len(names)})
-    publish(place, manifest.model_copy(update={"source": whole}), names, "# pictures\n")
-    return made
 
 
 def _place(run: Run) -> Folder:
@@ -187,16 +170,11 @@ def test_live_labels_are_made_while_students_learn_and_nothing_is_stored(tmp_pat
     assert relabel.labelled(made.run) and not stored(made.run.config)
     assert relabel.summary(made.run, ["condensed"]) == "nothing is stored: resnet, other label while students learn"
     assert teacher_names(made.run.config) == ["resnet", "other"]
-    bench = evaluate.Bench(made.run, made.source, 0)
-    for name, job in bench.jobs.items():
+    jobs = evaluate.jobs(made.run)
+    bench = Bench(made.run, made.source, jobs, partial(evaluate.settled, made.run))
+    for name, job in jobs.items():
         bench.train(name)
         result = made.run.students().read_json(f"{name}.json")
         assert result["epochs"] == 2 and evaluate.learnt_from(made.run, job) == {"label_bytes": 0}
+        assert 0 < result["input_s"] < result["wall_s"]
     assert {e["labels"] for e in evaluate.entries(made.run)} == {"soft", "hard"}
-    soft = next(job for job in bench.jobs.values() if job.labels == "soft")
-    again = bench._training(soft, made.run.config.evaluate, None)
-    first, second = (list(again._feed(epoch)) for epoch in (0, 1))
-    with torch.no_grad():
-        for share in first:
-            assert torch.equal(share.target.logits, teachers(made.run, CPU).logits(share.x01))
-    assert not any(torch.equal(a.x01, b.x01) for a, b in zip(first, second, strict=True))

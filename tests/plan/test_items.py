@@ -139,3 +139,14 @@ def test_people_read_a_heading_for_each_stage_and_a_note_beside_each_number() ->
     ]  # fmt: skip
     assert any("2,100" in line and "105 groups" in line for line in found)
     assert any("CHOSEN" in line and "17.5 GB" in line for line in found)
+
+
+def test_students_split_over_devices_and_labellers_beside_them() -> None:
+    def hours(*overrides: str) -> dict[str, Any]:
+        return of("imagenet21k-cda", "8:26700:2.5", overrides=["evaluate.workers=1", *overrides]).as_dict()
+
+    alone, split = hours(), hours("evaluate.split=4")
+    assert split["student_hours"] == pytest.approx(alone["student_hours"] / 4)
+    own, apart = hours("relabel.mode=live"), hours("relabel.mode=live", "relabel.labellers=2")
+    assert apart["student_hours"] == own["student_hours"]
+    assert apart["live_label_hours"] == pytest.approx(own["live_label_hours"] / 2)

@@ -12,8 +12,10 @@ import raydc
 from raydc.condense.views import render
 from raydc.errors import ConfigError, DataError
 from raydc.labels.views import column
-from raydc.sources.condensed import Batch, CondensedDataset
+from raydc.sources.batch import Batch
+from raydc.sources.condensed import CondensedDataset
 from raydc.sources.lru import ByteCache
+from raydc.students.feed import steps_per_epoch
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,13 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> toys.Toy:
 @pytest.fixture
 def data(toy: toys.Toy) -> CondensedDataset:
     return raydc.open(toy.folder.url)
+
+
+def test_rows_can_be_taken_in_any_order(toy: toys.Toy, data: CondensedDataset) -> None:
+    wanted = np.array([22, 0, 9, 9, 8])
+    images, labels = data.take(wanted)
+    assert np.array_equal(images, toy.images[wanted]) and np.array_equal(labels, toy.labels[wanted])
+    assert np.array_equal(data.shard(1), toy.images[8:15])
 
 
 def joined(batches: list[Batch], name: str) -> np.ndarray:
@@ -63,6 +72,34 @@ def test_an_epoch_shows_every_row_once_with_its_own_view(toy: toys.Toy, data: Co
         assert np.array_equal(joined(batches, "partner_records"), toy.records[view, partner])
 
 
+@pytest.mark.parametrize(
+    ("batch", "least", "sizes"),
+    [
+        (11, 2, [11, 12]),
+        (11, 1, [11, 11, 1]),
+        (5, 4, [5, 5, 5, 8]),
+        (7, 2, [7, 7, 7, 2]),
+        (22, 2, [23]),
+        (40, 30, [23]),
+    ],
+)
+def test_a_short_last_batch_joins_the_one_before(
+    data: CondensedDataset, batch: int, least: int, sizes: list[int]
+) -> None:
+    batches, apart = list(data.batches(1, batch, least=least)), list(data.batches(1, batch))
+    assert [len(b.index) for b in batches] == sizes == [len(b.whole) for b in batches]
+    assert joined(batches, "index").tolist() == joined(apart, "index").tolist()
+    assert np.array_equal(joined(batches, "records"), joined(apart, "records"))
+    assert steps_per_epoch(23, batch) == len(list(data.batches(0, batch, least=2)))
+
+
+def test_a_worker_without_a_row_may_be_lent_one(data: CondensedDataset) -> None:
+    ranks = [list(data.batches(0, 7, rank=r, world=4, lend=True)) for r in range(4)]
+    assert [len(rank[-1].index) for rank in ranks] == [1, 1, 1, 1]
+    last = [rank[-1].index[0] for rank in ranks]
+    assert last[2:] == [last[0], last[0]] and last[:2] == ranks[3][-1].whole.tolist()
+
+
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_global_batches_do_not_depend_on_the_number_of_workers(data: CondensedDataset, world: int) -> None:
     alone = list(data.batches(2, 9, seed=3))
@@ -71,6 +108,7 @@ def test_global_batches_do_not_depend_on_the_number_of_workers(data: CondensedDa
     for whole, *parts in zip(alone, *ranks, strict=True):
         for name in ("index", "images", "labels", "records", "logits", "partners", "partner_records"):
             for r, part in enumerate(parts):
+                assert np.array_equal(part.whole, whole.index)
                 assert np.array_equal(getattr(whole, name)[r::world], getattr(part, name)), name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from raydc.config.stages.evaluate import KL, MseCe, Renormalized, Stepped
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.labels.views import column, draw
-from raydc.sources.condensed import Batch, CondensedDataset
+from raydc.sources.condensed import CondensedDataset
 from raydc.store import manifest as manifests
 from raydc.store.folder import Folder
-from raydc.students.feed import StudentFeed, steps_per_epoch, without_single
+from raydc.students.feed import RealImages, StudentFeed
 
 SIDE = 16
 
@@ -122,24 +123,50 @@ def test_regression_has_the_teachers_logits_and_a_class(toy: Toy, label: str) ->
             assert hard.partners.tolist() == batch.partner_labels.tolist()
 
 
-def test_fresh_views_are_labelled_anew_in_every_epoch_and_nothing_stored_is_read(
-    toy: Toy, bare: CondensedDataset
-) -> None:
-    """The same with and without a label set beside the images, and another look at each image every time."""
+def test_drawn_views_are_labelled_anew_in_every_epoch(bare: CondensedDataset) -> None:
+    """The same views for soft and hard targets, and another look at each image every time."""
     views = Views(min_scale=0.3, mix=MixUp(use="mixup"), shuffle=2, randaugment=RandAugment())
-    more = {"views": views, "labeller": lambda x: x.mean((2, 3)), "fresh": True}
-    stored = CondensedDataset(toy.folder.url)
-    epochs = {e: list(feed(stored, "soft", **more)(e)) for e in (0, 1, 0)}
-    for epoch, shares in epochs.items():
-        for one, other in zip(shares, feed(bare, "soft", **more)(epoch), strict=True):
-            assert torch.equal(one.x01, other.x01)
-            assert torch.equal(one.target.logits, one.x01.mean((2, 3)))
-    seen = [share.x01 for shares in epochs.values() for share in shares]
-    pixels = torch.cat(seen).flatten(1)
-    assert len({tuple(p.tolist()) for p in pixels}) == 2 * len(stored)
-    hard = list(feed(stored, "hard", **(more | {"labeller": None}))(1))
+    soft = feed(bare, "soft", views=views, labeller=lambda x: x.mean((2, 3)))
+    epochs = {e: list(soft(e)) for e in (0, 1, 0)}
+    for share in itertools.chain(*epochs.values()):
+        assert torch.equal(share.target.logits, share.x01.mean((2, 3)))
+    pixels = torch.cat([share.x01 for shares in epochs.values() for share in shares]).flatten(1)
+    assert len({tuple(p.tolist()) for p in pixels}) == 2 * len(bare)
+    hard = list(feed(bare, "hard", views=views)(1))
     assert all(torch.equal(one.x01, other.x01) for one, other in zip(hard, epochs[1], strict=True))
     assert all(share.target.partners is not None for share in hard)
+
+
+class Pictures:
+    """What :class:`RealImages` is made of, without files."""
+
+    def __init__(self, toy: Toy) -> None:
+        self.pixels, self.labels = torch.from_numpy(toy.images).permute(0, 3, 1, 2), toy.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> torch.Tensor:
+        return self.pixels[torch.from_numpy(rows)]
+
+
+@pytest.mark.parametrize("kind", ["stored", "bare", "real"])
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_see_together_what_one_worker_sees(toy: Toy, bare: CondensedDataset, kind: str, world: int) -> None:
+    """Records, partners, targets and all; the last batch of three rows has none for the fourth of four ranks."""
+    data = {"stored": CondensedDataset(toy.folder.url), "bare": bare, "real": RealImages(Pictures(toy))}[kind]
+    labels, views = "soft" if kind == "stored" else "hard", Views(min_scale=0.4, mix=CutMix(use="cutmix"))
+    whole = [s for e in range(2) for s in feed(data, labels, views=views)(e)]
+    ranks = [[s for e in range(2) for s in feed(data, labels, views=views, rank=r, world=world)(e)]
+             for r in range(world)]  # fmt: skip
+    assert [s.rows for s in whole] == [6, 6, 3] * 2
+    for share, *parts in zip(whole, *ranks, strict=True):
+        for r, part in enumerate(parts):
+            assert part.rows == share.rows and part.lent == (r >= share.rows)
+            mine = slice(r, None, world) if not part.lent else slice(0, 1)
+            assert torch.equal(part.x01, share.x01[mine])
+            names = ("logits",) if labels == "soft" else ("labels", "partners", "kept")
+            assert all(torch.equal(getattr(part.target, n), getattr(share.target, n)[mine]) for n in names)
 
 
 @pytest.mark.parametrize("mix", [CutMix(use="cutmix"), MixUp(use="mixup")])
@@ -170,22 +197,6 @@ def test_labels_of_another_sampler_are_refused(toy: Toy) -> None:
     data.manifest = data.manifest.model_copy(update={"label_sets": {"soft": label_set}})
     with pytest.raises(DataError, match="made with sampler 'bicubic-v9', known is 'bilinear-v1'"):
         feed(data, "soft")
-
-
-def numbered(*sizes: int) -> list[Batch]:
-    starts = np.cumsum([0, *sizes])
-    return [Batch(np.arange(a, b), np.zeros((b - a, 2, 2, 3), np.uint8), np.arange(a, b))
-            for a, b in zip(starts, starts[1:], strict=False)]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("sizes", "joined"), [((4, 4, 1), (4, 5)), ((4, 4), (4, 4)), ((4, 4, 2), (4, 4, 2)), ((1,), (1,)), ((4, 1), (5,))]
-)
-def test_a_single_last_image_joins_the_batch_before(sizes: tuple[int, ...], joined: tuple[int, ...]) -> None:
-    batches = list(without_single(numbered(*sizes)))
-    assert tuple(len(b.labels) for b in batches) == joined
-    assert np.concatenate([b.index for b in batches]).tolist() == list(range(sum(sizes)))
-    assert steps_per_epoch(sum(sizes), 4) == len(joined)
 
 
 def test_a_data_set_of_one_more_than_a_batch_trains(tmp_path: Path) -> None:

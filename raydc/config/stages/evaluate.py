@@ -141,7 +141,11 @@ class EvaluateConfig(Training):
     test_every: Positive = 10
     """Epochs between tests; the last epoch is always tested and is the headline."""
     workers: Positive = 1
-    """Parallel workers; students are dealt to them."""
+    """Students that are trained at once; all are dealt to them."""
+    split: Positive = 1
+    """Data-parallel workers of one student, so that there are ``workers`` times as many in all. They share out each
+    batch and train as one would: results agree but for the order of sums and the draws of dropout, and one that was
+    made with another ``split`` counts as the same."""
     store: SharedFolder | None = None
     """URL of a folder that several runs share, where results are found by all that they depend on; absent: none."""
     verifiers: list[TeacherConfig] = []
@@ -156,7 +160,8 @@ class EvaluateConfig(Training):
 
     def effective(self) -> dict[str, Any]:
         """The settings that a student's numbers depend on: neither those that a job names, nor where it is trained."""
-        whose = {"students", "data", "labels", "label_sets", "augment", "seeds", "workers", "verifiers", "store"}
+        whose = {"students", "data", "labels", "label_sets", "augment", "seeds", "workers", "split", "verifiers",
+                 "store"}  # fmt: skip
         return self.model_dump(mode="json", exclude=whose)
 
     @property

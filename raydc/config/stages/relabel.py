@@ -40,8 +40,11 @@ class RelabelConfig(LabelSetConfig):
     """Soft labels: the teachers' logits for views of every stored image."""
 
     mode: Literal["stored", "live"] = "stored"
-    """Labels of ``views`` views kept beside the images, or made of fresh views while a student learns: ``views`` and
-    ``codec`` then have no use."""
+    """Labels of ``views`` views kept beside the images, or made while a student learns, of views without end that begin
+    with the same ones: ``views`` and ``codec`` then have no use."""
+    labellers: Positive | None = None
+    """With ``mode: live``, actors beside the students' workers that label ahead of them, shared out over the students
+    that learn at once, one each at least; absent: students' workers label for themselves. Changes no label."""
     teachers: Ensemble = Ensemble()
     view: Views = Views()
     also: list[LabelSetConfig] = []

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from raydc.engine.device import device
 from raydc.engine.ensemble import answers, normalize_of, stored, teachers
 from raydc.engine.evaluate import jobs
 from raydc.engine.labeler import codec, encoded, loss, settings
+from raydc.engine.live import LiveLabels, by_oneself, is_live
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
 from raydc.engine.synthesizer import BlockMaker
@@ -41,7 +42,7 @@ from raydc.sources.condensed import CondensedDataset
 from raydc.sources.decode import decode, encode
 from raydc.store.shards import label_shard
 from raydc.students.feed import RealImages, StudentData, steps_per_epoch
-from raydc.students.protocol import TEST_BATCH, train_student
+from raydc.students.protocol import TEST_BATCH, StudentJob, train_student
 from raydc.teachers.feed import Images, whole_batches
 from raydc.teachers.train import train_teacher
 from raydc.teachers.training import Training
@@ -216,24 +217,29 @@ class Probe:
         began = time.perf_counter()
         calm = config.evaluate.optimizer.model_copy(update={"lr": HARMLESS})
         judged = config.evaluate.model_copy(update={"epochs": LONG, "test_every": LONG, "optimizer": calm})
-        data, fresh = self._data(job.data), job.stored is None
+        data = self._data(job)
         steps = min(FEW, steps_per_epoch(self.total, judged.batch))
         training = train_student(
             job, data, Images(self.source, self.seen), judged, self.run.key,
             classes=len(self.classes), image_size=config.data.image_size,
             reference=min(self.total, steps * judged.batch), views=config.relabel.view if config.relabel else None,
             normalize=normalize_of(config), device=self.device,
-            labeller=teachers(self.run, self.device).logits if fresh and job.labels == "soft" else None, fresh=fresh,
+            labeller=teachers(self.run, self.device).logits if job.data == "full" and job.labels == "soft" else None,
         )  # fmt: skip
         loop = self._trained(training, steps, began, seconds)
         return {"loop": loop, "test": self._tested(training, TEST_BATCH)}
 
-    def _data(self, name: str) -> StudentData:
-        if name == "full":
+    def _data(self, job: StudentJob) -> StudentData:
+        if job.data == "full":
             rows = np.arange(min(len(self.source.train), FEW * self.run.config.evaluate.batch))
             return RealImages(Images(self.source, self.source.train.take(rows)))
-        labels = miniature.LABELS if stored(self.run.config) else None
-        return CondensedDataset(self.run.dataset("condensed").url, labels)
+        if job.stored is not None:
+            return CondensedDataset(self.run.dataset("condensed").url, miniature.LABELS)
+        bare = CondensedDataset(self.run.dataset("condensed").url).labelled_by(None)
+        if not is_live(self.run.config, job):
+            return bare
+        own = by_oneself(self.run, "condensed", bare, cache(lambda: teachers(self.run, self.device)), self.device)
+        return bare.labelled_by(LiveLabels(self.run, "condensed", bare, own))
 
     def _trained(self, training: Training, steps: int, began: float, seconds: float) -> Loop:
         epochs = iter(training)
