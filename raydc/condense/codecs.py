@@ -115,7 +115,8 @@ def _dequantize(lo: torch.Tensor, step: torch.Tensor, q: torch.Tensor) -> torch.
 def _quantize(z: torch.Tensor, levels: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Offset and step float16 ``[N, 2]``, and whole numbers uint8 ``[N, K]``."""
     lo = _half(z.amin(1), up=False)
-    step = _half((z.amax(1) - lo.float()) / levels, up=True)
+    # By a tensor: by a number CUDA multiplies with the reciprocal, whose last bit may be another.
+    step = _half((z.amax(1) - lo.float()) / torch.tensor(float(levels), device=z.device), up=True)
     divisor = torch.where(step > 0, step, torch.ones_like(step)).float()
     q = ((z - lo.float()[:, None]) / divisor[:, None]).round().clamp(0, levels)
     return torch.stack([lo, step], dim=1), q.to(torch.uint8)

@@ -113,6 +113,12 @@ class RunConfig(Strict):
                    "classes in data.subset, or set evaluate.students to []")  # fmt: skip
         if self.relabel is None and self.evaluate.students and "soft" in self.evaluate.labels:
             yield "evaluate.labels has 'soft' but relabel is null; remove one of them"
+        judged = self.evaluate
+        by_batch = "soft" in judged.labels and ("full" in judged.data or "none" in judged.augment)
+        if judged.split > 1 and by_batch and self.relabel and self.relabel.teachers.together:
+            yield (f"evaluate.split is {judged.split}, but labels of full data and of whole images are made batch by "
+                   "batch, and these teachers' answers depend on the whole of it; set evaluate.split to 1, or "
+                   "relabel.teachers to norm: running and combine: mean")  # fmt: skip
         if synth.stages and synth.stages.sizes[-1] != self.data.image_size:
             yield (f"synthesize.stages.sizes ends with {synth.stages.sizes[-1]}, but data.image_size is "
                    f"{self.data.image_size}; the last stage makes the images that are kept")  # fmt: skip

@@ -14,7 +14,7 @@ from raydc.config.stages.evaluate import EvaluateConfig
 from raydc.engine.device import device
 from raydc.engine.ensemble import normalize_of, teachers
 from raydc.engine.labellers import Piece, Pool, by_labellers
-from raydc.engine.live import LiveLabels, by_oneself, is_live
+from raydc.engine.live import LiveLabels, by_oneself, is_live, streamed
 from raydc.engine.run import Run
 from raydc.errors import DataError, Diverged
 from raydc.sources.base import Source, Split
@@ -109,8 +109,8 @@ class Bench:
         folder, states, job = self.run.students(), self.run.work("students"), self.jobs[name]
         protocol = self.settled(job)
         training = self._training(job, protocol, state)
-        if self.pool is not None and self._streamed(job):
-            later = (self._pieces(self.jobs[n], 0) for n in following if self._streamed(self.jobs[n]))
+        if self.pool is not None and streamed(self.run.config, job):
+            later = (self._pieces(self.jobs[n], 0) for n in following if streamed(self.run.config, self.jobs[n]))
             self.pool.begin(chain(self._pieces(job, training.fit.steps), chain.from_iterable(later)))
         began = saved = time.time()
         try:
@@ -179,9 +179,13 @@ class Bench:
             normalize=normalize_of(config),
             device=self.device,
             state=state,
-            labeller=self.teachers.logits if job.data == "full" and job.labels == "soft" else None,
+            labeller=self.teachers.logits if self._by_batch(job) else None,
             group=self.group,
         )
+
+    def _by_batch(self, job: StudentJob) -> bool:
+        """Whether teachers answer each batch as the student sees it: views that belong to no label set."""
+        return job.labels == "soft" and job.stored is None and not is_live(self.run.config, job)
 
     def _opened(self, job: StudentJob) -> StudentData:
         """The images of a job, with whatever labels."""
@@ -212,9 +216,6 @@ class Bench:
             else by_oneself(self.run, job.data, bare, lambda: self.teachers, *part)
         )
         return bare.labelled_by(LiveLabels(self.run, job.data, bare, answer))
-
-    def _streamed(self, job: StudentJob) -> bool:
-        return job.labels == "soft" and is_live(self.run.config, job)
 
     def _pieces(self, job: StudentJob, first: int) -> Iterator[Piece]:
         """What a student asks of the labellers from a step on."""

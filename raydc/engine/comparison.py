@@ -14,7 +14,7 @@ from raydc.report.comparison import Compared
 from raydc.report.events import read_events
 from raydc.sources.condensed import CondensedDataset
 
-OTHERS = ("data", "labels", "augment", "verifiers", "workers", "store")
+OTHERS = ("data", "labels", "augment", "verifiers", "workers", "split", "store")
 """Settings of an evaluation that change no student's score."""
 CLASSES = 10
 """Classes of which a picture is shown."""

@@ -74,6 +74,7 @@ class Driver:
     def do(self, stage: str) -> None:
         """Do one stage; the stages before it must be done."""
         self._check_ready(stage)
+        evaluate.check_label_sets(self.run)
         began = time.monotonic()
         with self._named(stage):
             summary = getattr(self, f"_{stage}")()

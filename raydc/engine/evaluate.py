@@ -18,11 +18,12 @@ from raydc.engine.bench import Bench
 from raydc.engine.capacity import room
 from raydc.engine.context import working_on
 from raydc.engine.ensemble import stored, teacher_names
+from raydc.engine.live import streamed
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
 from raydc.engine.shelf import Shelf
 from raydc.engine.trainers import fit
-from raydc.errors import ClusterError, DataError
+from raydc.errors import ClusterError, ConfigError, DataError, nearest
 from raydc.store import manifest as manifests
 from raydc.students.protocol import StudentJob, best_rate, student_jobs, trial_jobs, with_rate
 
@@ -33,7 +34,8 @@ def protocol_digest(config: RunConfig) -> str:
     Of stored labels a job names the set, whose name in the data set is never given to others.
     """
     labels = [config.relabel.asked(), teacher_names(config)] if config.relabel else None
-    return digest([config.evaluate.effective(), labels])[:8]
+    trials = config.evaluate.seeds[0] if config.evaluate.select else None  # the seed that rates are tried with
+    return digest([config.evaluate.effective(), labels, trials])[:8]
 
 
 def jobs(run: Run) -> dict[str, StudentJob]:
@@ -49,6 +51,29 @@ def trials(run: Run) -> dict[str, StudentJob]:
 def _named(run: Run, found: Iterable[StudentJob]) -> dict[str, StudentJob]:
     tail = protocol_digest(run.config)
     return {f"{job.name}-{tail}": job for job in found}
+
+
+def check_label_sets(run: Run) -> None:
+    """Refuse label sets that students are to learn from and that nobody will have made by then.
+
+    Raises:
+        ConfigError: the run stores none of that name and the data set has none, or it has fewer views.
+    """
+    if run.config.relabel is None or not stored(run.config) or run.config.adopt is not None:
+        return
+    known = {s.name: s.views for s in run.config.relabel.sets}
+    if run.dataset("condensed").exists(manifests.MANIFEST):
+        known |= {name: s.views for name, s in manifests.read(run.dataset("condensed")).label_sets.items()}
+    for labels in run.config.evaluate.label_sets:
+        if labels.set not in known:
+            raise ConfigError(
+                f"evaluate.label_sets has '{labels.set}'{nearest(labels.set, list(known))}, but the run stores "
+                f"{list(known)}. Add it to relabel.also, or make it before: `raydc relabel` with --set relabel.name"
+            )
+        if labels.views and labels.views > known[labels.set]:
+            raise ConfigError(
+                f"evaluate.label_sets asks for {labels.views} views of '{labels.set}', which has {known[labels.set]}"
+            )
 
 
 def settled(run: Run, job: StudentJob) -> EvaluateConfig:
@@ -87,11 +112,13 @@ def _train_all(run: Run, wanted: dict[str, StudentJob], source: list[Any], emit:
             shelf.keep({name: wanted[name]})
 
     todo = [name for name in wanted if name not in finished]
-    at_once, split = at_a_time(run.config, len(todo), emit), run.config.evaluate.split
+    labellers = labellers_of(run.config) if any(streamed(run.config, wanted[name]) for name in todo) else 0
+    at_once, split = at_a_time(run.config, len(todo), labellers, emit), run.config.evaluate.split
     with watched(folder, finished, report):
         # Named by what is left to do: a resumed evaluation is another group, whose progress lies in the result files.
         # Students do not know of each other, so there may be as many at once as there is room for.
-        config, name = {"run": run, "todo": todo, "source": source}, f"students-{digest(todo)[:8]}"
+        config = {"run": run, "todo": todo, "source": source, "labellers": labellers}
+        name = f"students-{digest(todo)[:8]}"
         fit(run, name, _loop, (split, at_once * split) if at_once > 1 else split, config, lambda: far(run), emit)
     shelf.keep(wanted)
 
@@ -101,21 +128,21 @@ def labellers_of(config: RunConfig) -> int:
     return 0 if config.relabel is None or stored(config) else config.relabel.labellers or 0
 
 
-def at_a_time(config: RunConfig, students: int, emit: Callable[..., None]) -> int:
-    """How many students are trained at once, so that labellers find room beside them.
+def at_a_time(config: RunConfig, students: int, labellers: int, emit: Callable[..., None]) -> int:
+    """How many students are trained at once, so that labellers find room beside them, one for each at least.
 
     Raises:
         ClusterError: on this machine alone they never would.
     """
-    at_once, split, labellers = min(config.evaluate.workers, students), config.evaluate.split, labellers_of(config)
+    at_once, split = min(config.evaluate.workers, students), config.evaluate.split
     if not labellers:
         return at_once
     seats, least = room(config.engine), split + labellers
     if seats >= least:
-        fits = min(at_once, (seats - labellers) // split)
+        fits = max(n for n in range(1, at_once + 1) if n == 1 or n * split + max(labellers, n) <= seats)
         if fits < at_once:
             emit("note", text=f"{fits} in place of {at_once} students at once, because there is room for {seats} "
-                 f"workers, of which {labellers} label")  # fmt: skip
+                 f"workers, of which {max(labellers, fits)} label")  # fmt: skip
         return fits
     said = f"{labellers} labellers beside a student's {split} workers need room for {least}, and there is for {seats}"
     if not os.environ.get("RAY_ADDRESS"):
@@ -186,7 +213,7 @@ def _loop(config: dict[str, Any]) -> None:
     group = _group(place, groups, split)
     if place >= groups:  # an elastic group may have some workers too many
         return
-    labellers = labellers_of(run.config)
+    labellers = config["labellers"]
     share = max(1, len(range(place, labellers, groups))) if labellers else 0
     source = ray.get(config["source"][0])
     bench = Bench(run, source, trials(run) | jobs(run), partial(settled, run), rank, group, share)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
 from functools import cache, cached_property
 from typing import Any
 
@@ -119,41 +118,60 @@ class Labeler:
         stored = ImageShard(folder, manifest, image_file, check_digest=True).images(np.arange(image_file.samples))
         images = torch.from_numpy(stored.transpose(0, 3, 1, 2).copy()).to(self.device)
         key = views_key(self.run, dataset, shard)
-        files: dict[str, list[dict[str, Any]]] = {s.name: [] for s, _ in todo}
-        measured: dict[str, Measured] = {s.name: {} for s, _ in todo}
-        last = max(s.views for s, _ in todo)
-        step = max(1, LABEL_FILE_BYTES // (self._view_bytes(todo) * len(images)))
-        for first in range(0, last, step):
-            made: dict[str, list[View]] = {s.name: [] for s, _ in todo}
-            for view in range(first, min(last, first + step)):
-                wanted = [s for s, _ in todo if view < s.views]
-                for s, one in self._view(images, key.child(view), view, wanted, measured):
-                    made[s.name].append(one)
-            for set_name, views in made.items():
-                if views:
-                    files[set_name].append(_write(folder, set_name, shard, image_file, views))
-        seconds = stamp(began)
-        for s, place in todo:
-            meta = {**seconds, "image_steps": len(images) * s.views, "bytes": sum(f["bytes"] for f in files[s.name])}
-            receipt = {"files": files[s.name], "count": len(images), "fidelity": measured[s.name], "meta": meta}
+        parts = [_Part(folder, s, shard, image_file, self.teachers.classes) for s, _ in todo]
+        for view in range(max(s.views for s, _ in todo)):
+            records, logits = self._answered(images, key.child(view))
+            for part in parts:
+                if view < part.made.views:
+                    part.add(view, records, logits)
+        meta = {
+            **stamp(began),
+            "image_steps": len(images) * max(s.views for s, _ in todo),
+            "bytes": sum(file["bytes"] for part in parts for file in part.files),
+        }
+        for part, (_, place) in zip(parts, todo, strict=True):
+            receipt = {"files": part.files, "count": len(images), "fidelity": part.measured, "meta": meta}
             place.write_json(name, receipt)
 
-    def _view_bytes(self, todo: list[tuple[LabelSetConfig, Folder]]) -> int:
-        """Bytes of one view of one image in all sets."""
-        return sum(codec(s).row_dtype(self.teachers.classes).itemsize + 2 * len(COLUMNS) for s, _ in todo)
-
-    def _view(
-        self, images: torch.Tensor, key: Key, view: int, sets: list[LabelSetConfig], measured: dict[str, Measured]
-    ) -> Iterator[tuple[LabelSetConfig, View]]:
-        """One view of a shard for each of the sets that keep it; of the first view also what each of them loses."""
+    def _answered(self, images: torch.Tensor, key: Key) -> tuple[np.ndarray, torch.Tensor]:
+        """One view of a shard: its records uint16 ``[N, 12]``, and the teachers' answers float32 ``[N, K]``."""
         size = self.run.config.data.image_size
         records = draw(key, len(images), images.shape[2], images.shape[3], size, self.config.view)
-        logits = answers(self.teachers, images, records, size, key)
-        for s in sets:
-            rows = encoded(logits, codec(s))
-            if view == 0:
-                measured[s.name].update(loss(logits.cpu().numpy(), rows, codec(s)))
-            yield s, (view, records, rows)
+        return records, answers(self.teachers, images, records, size, key)
+
+
+class _Part:
+    """What a label set keeps of one shard, written file by file: the cuts are the same whatever else is made beside."""
+
+    def __init__(self, folder: Folder, made: LabelSetConfig, shard: int, image_file: ImageFile, classes: int) -> None:
+        self.made, self.files, self.measured = made, list[dict[str, Any]](), Measured()
+        self._folder, self._shard, self._image_file, self._codec = folder, shard, image_file, codec(made)
+        view_bytes = image_file.samples * (self._codec.row_dtype(classes).itemsize + 2 * len(COLUMNS))
+        self._step = max(1, LABEL_FILE_BYTES // view_bytes)
+        self._views: list[View] = []
+
+    def add(self, view: int, records: np.ndarray, logits: torch.Tensor) -> None:
+        """Keep one view; of the first one also what the codec loses."""
+        rows = encoded(logits, self._codec)
+        if view == 0:
+            self.measured = loss(logits.cpu().numpy(), rows, self._codec)
+        self._views.append((view, records, rows))
+        if len(self._views) == self._step or view + 1 == self.made.views:
+            self._write()
+
+    def _write(self) -> None:
+        tar, members = label_shard(self._views)
+        first, last = self._views[0][0], self._views[-1][0]
+        # With its digest: what other settings or a late twin wrote never stands under the name of a receipt.
+        digest = hashlib.sha256(tar).hexdigest()[:12]
+        path = f"labels/{self.made.name}/train-{self._shard:06d}-v{first:04d}-{last:04d}-{digest}.tar"
+        receipt = self._folder.write(path, tar)
+        file = LabelFile(
+            path=receipt.path, bytes=receipt.bytes, sha256=receipt.sha256, images=self._image_file.path,
+            views=(first, last + 1), members=members, keys_sha256=self._image_file.keys_sha256,
+        )  # fmt: skip
+        self.files.append(file.model_dump())
+        self._views = []
 
 
 def encoded(logits: torch.Tensor, codec: Codec) -> np.ndarray:
@@ -185,16 +203,3 @@ def loss(logits: np.ndarray, rows: np.ndarray, codec: Codec) -> Measured:
         }
         for t in TEMPERATURES
     }
-
-
-def _write(folder: Folder, name: str, shard: int, image_file: ImageFile, views: list[View]) -> dict[str, Any]:
-    """Write views of a shard as one label file of a set; its entry in the manifest."""
-    tar, members = label_shard(views)
-    first, last = views[0][0], views[-1][0]
-    # With its digest: what other settings or a late twin wrote never stands under the name of a receipt.
-    digest = hashlib.sha256(tar).hexdigest()[:12]
-    receipt = folder.write(f"labels/{name}/train-{shard:06d}-v{first:04d}-{last:04d}-{digest}.tar", tar)
-    return LabelFile(
-        path=receipt.path, bytes=receipt.bytes, sha256=receipt.sha256, images=image_file.path, views=(first, last + 1),
-        members=members, keys_sha256=image_file.keys_sha256,
-    ).model_dump()  # fmt: skip

@@ -38,6 +38,11 @@ def is_live(config: RunConfig, job: StudentJob) -> bool:
     return lives and not draws_anew(config.evaluate, job.labels, job.augment)
 
 
+def streamed(config: RunConfig, job: StudentJob) -> bool:
+    """Whether a student learns from labels that labellers may bring."""
+    return job.labels == "soft" and is_live(config, job)
+
+
 class Answer(Protocol):
     """Who answers for the teachers."""
 

@@ -60,8 +60,12 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
     finished = _finished(folders)
     start(len(shards), sum(unit(d, s) in finished for d, s in shards), "shard")
 
+    units = {unit(d, s) for d, s in shards}
+    # All sets of a shard get their receipts together, in this order: the last one that lacks some tells of progress.
+    watching = next((folder for folder in reversed(folders) if units - done(folder)), folders[-1])
+
     def report(shard: str) -> None:
-        meta = folders[-1].read_json(f"{shard}.json")["meta"]
+        meta = watching.read_json(f"{shard}.json")["meta"]
         emit("unit_done", unit=shard, **meta)
 
     def label_the_rest() -> None:
@@ -70,7 +74,7 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
         if rows:
             through(rows, Labeler, (run,), run.config.engine, emit, "labelling", "shards could not be labelled")
 
-    with watched(folders[-1], done(folders[-1]), report):
+    with watched(watching, done(watching), report):
         persist(label_the_rest, lambda: [done(f) for f in folders], run.config.engine.max_attempts, emit, "labelling")
     for dataset in datasets:
         for s in sets:
@@ -99,7 +103,8 @@ def summary(run: Run, datasets: list[str]) -> str:
         return f"nothing is stored: {', '.join(teacher_names(run.config))} label while students learn"
     found = [read(run.dataset(d)).label_sets for d in datasets]
     sizes = {s.name: sum(f.bytes for sets in found for f in sets[s.name].files) for s in config.sets}
-    return "; ".join(f"{s.name}: {s.views} views, {s.codec.use}, {sizes[s.name] / 1e6:.1f} MB" for s in config.sets)
+    made = {s.name: found[0][s.name] for s in config.sets}
+    return "; ".join(f"{n}: {s.views} views, {s.codec.use}, {sizes[n] / 1e6:.1f} MB" for n, s in made.items())
 
 
 def label_set(run: Run, dataset: str, made: LabelSetConfig) -> LabelSet:

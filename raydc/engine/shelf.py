@@ -124,7 +124,7 @@ class Shelf:
             manifest = manifests.read(self.run.dataset(job.data))
             tree["dataset_id"] = manifest.dataset_id
             if job.stored:
-                tree["labels"] = [file.sha256 for file in manifest.label_sets[job.stored.set].files]
+                tree["labels"] = [file.sha256 for file in manifests.open_label_set(manifest, job.stored.set).files]
         own = draws_anew(config.evaluate, job.labels, job.augment)
         if not job.stored and not own and relabel is not None:
             tree["views"] = relabel.view.model_dump(mode="json")

@@ -227,15 +227,20 @@ def _relabel(run: RunConfig, cost: Cost, outputs: int, flop_rate: float | None) 
                    "what follows is of one, hours and bytes in all of both")  # fmt: skip
     yield Item(stage, "label_flop", "operations", cost.label_flop, "flop", "one forward pass a label")
     yield from label_bytes(run.relabel, cost, outputs)
-    shard = min(cost.images, run.pack.shard_size) * sum(row_bytes(s.codec, outputs) for s in sets)
-    held = min(views, max(1, LABEL_FILE_BYTES // shard))
+    samples = min(cost.images, run.pack.shard_size)
+    files = [label_file(samples * row_bytes(s.codec, outputs), s.views) for s in sets]
     yield Item(stage, "label_shards", "image shards", cost.label_shards, note=f"of {run.pack.shard_size:,} images")
-    yield Item(stage, "label_file_bytes", "largest label files", held * shard, "bytes",
-               f"{held} views of a shard, made in a worker's memory")  # fmt: skip
+    yield Item(stage, "label_file_bytes", "largest label file", max(files), "bytes",
+               f"made in a worker's memory, {sum(files) / 1e6:,.0f} MB at once in all")  # fmt: skip
     yield Item(stage, "stored_bytes", "images and labels in all", cost.sets * (cost.image_bytes + cost.label_bytes),
                "bytes", f"{cost.sets} data set{'s' if cost.sets > 1 else ''}")  # fmt: skip
     flop = cost.sets * cost.label_flop if cost.label_flop else None
     yield Item(stage, "label_hours", "hours", _hours(flop, flop_rate), "hours", SAME_RATE)
+
+
+def label_file(view: int, views: int) -> int:
+    """Bytes of a label file that holds views of so many bytes, of a set that has so many."""
+    return min(views, max(1, LABEL_FILE_BYTES // view)) * view
 
 
 def _evaluate(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet, flop_rate: float | None) -> Iterator[Item]:

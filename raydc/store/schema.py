@@ -55,7 +55,7 @@ class ImageFile(File):
 
     path: Annotated[RelativePath, Field(pattern=r"^images/.+\.tar$")]
     bytes: Annotated[int, Field(ge=0, le=MAX_SHARD)]
-    samples: Count
+    samples: Annotated[int, Field(ge=1)]
     keys_sha256: Digest
 
     @model_validator(mode="after")

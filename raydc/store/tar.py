@@ -84,7 +84,7 @@ def scan(file: BinaryIO, origin: str) -> Iterator[tuple[str, int, int]]:
                 if info.isreg():
                     yield info.name, info.offset_data, info.size
             end = archive.offset
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:  # the last three: numbers that lie
         raise DataError(f"{origin} is not a whole, uncompressed tar: {error}. Copy or write it again") from error
     file.seek(end)
     tail = file.read(BLOCK)

@@ -40,7 +40,7 @@ class Teachers:
         if len(set(counts.values())) != 1:
             raise DataError(f"the labelling teachers must answer for the same classes, found {counts}")
         self.classes = teachers[0].record.classes
-        self.together = config.norm == "batch" or config.combine == "norm_mean"
+        self.together = config.together
         """Whether an answer depends on which images are answered with it."""
         if config.norm == "batch":
             for teacher in teachers:

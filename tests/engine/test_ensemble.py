@@ -129,6 +129,46 @@ def test_a_set_that_comes_later_leaves_the_others_alone(tmp_path: Path, here: No
         relabel.relabel(Run(run.config.model_copy(update={"relabel": other}), run.url), ["condensed"], print, made.emit)
 
 
+def test_a_set_is_cut_into_the_same_files_whatever_is_made_beside_it(
+    tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labeler, "LABEL_FILE_BYTES", 2 * 5 * (24 + 8))  # two views of five images of four classes
+    also = [{"name": "wide", "views": 5, "codec": "fp16"}]
+    alone, both = two(tmp_path / "a", codec="int8", views=5), two(tmp_path / "b", codec="int8", views=5, also=also)
+    cuts = []
+    for made in (alone, both):
+        label(made)
+        files = read(made.run.dataset("condensed")).label_sets["soft"].files
+        cuts.append([(file.images, file.views, file.sha256) for file in files])
+    assert cuts[0] == cuts[1] and len(cuts[0]) > 2
+
+
+def test_sets_that_nobody_makes_are_told_before_the_work(tmp_path: Path) -> None:
+    run = two(tmp_path / "run", also=[{"name": "small", "views": 1}]).run
+
+    def wanting(*sets: Any) -> Run:
+        judged = run.config.evaluate.model_validate({"epochs": 2, "label_sets": sets})
+        return Run(run.config.model_copy(update={"evaluate": judged}), run.url)
+
+    evaluate.check_label_sets(wanting("soft", {"set": "small", "views": 1}))
+    with pytest.raises(ConfigError, match="has 'smal', did you mean 'small'.*Add it to relabel.also"):
+        evaluate.check_label_sets(wanting("smal"))
+    with pytest.raises(ConfigError, match="asks for 2 views of 'small', which has 1"):
+        evaluate.check_label_sets(wanting({"set": "small", "views": 2}))
+
+
+def test_the_seed_that_rates_are_tried_with_is_part_of_the_protocol(tmp_path: Path) -> None:
+    config = two(tmp_path / "run").run.config
+
+    def said(seeds: list[int], select: Any) -> str:
+        judged = config.evaluate.model_validate({"epochs": 2, "seeds": seeds, "select": select})
+        return evaluate.protocol_digest(config.model_copy(update={"evaluate": judged}))
+
+    rates = {"lr": [0.1, 0.2]}
+    assert said([0, 1], rates) == said([0, 1, 2], rates) != said([1, 0], rates)
+    assert said([0, 1], None) == said([1, 0], None)
+
+
 def test_labels_of_other_teachers_are_never_taken_for_ones_own(tmp_path: Path) -> None:
     ways = [{}, {"combine": "mean"}, {"combine": "norm_mean"}, {"combine": "mean", "norm": "batch"},
             {"combine": "norm_mean", "batch": 7},

@@ -122,14 +122,14 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, cluster:
 def test_labellers_leave_room_for_students(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = prepared(tmp_path / "run", workers=4, split=2)
     run = changed(made, "relabel", labellers=3)
-    for seats, at_once in ((20, 4), (11, 4), (8, 2), (5, 1)):
+    for seats, at_once in ((20, 4), (12, 4), (11, 3), (8, 2), (5, 1)):
         monkeypatch.setattr(evaluate, "room", lambda engine, seats=seats: seats)
         made.events.clear()
-        assert evaluate.at_a_time(run.config, 9, made.emit) == at_once
+        assert evaluate.at_a_time(run.config, 9, 3, made.emit) == at_once
         assert len(made.said("note")) == (at_once < 4)
     monkeypatch.setattr(evaluate, "room", lambda engine: 4)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(ClusterError, match="3 labellers beside a student's 2 workers need room for 5, and there is"):
-        evaluate.at_a_time(run.config, 9, made.emit)
+        evaluate.at_a_time(run.config, 9, 3, made.emit)
     monkeypatch.setenv("RAY_ADDRESS", "somewhere:1")
-    assert evaluate.at_a_time(run.config, 9, made.emit) == 4 and "wait until more comes" in made.events[-1]["text"]
+    assert evaluate.at_a_time(run.config, 9, 3, made.emit) == 4 and "wait until more comes" in made.events[-1]["text"]

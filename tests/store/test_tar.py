@@ -69,3 +69,28 @@ def test_names_that_do_not_fit_are_refused(name: str) -> None:
 def test_a_name_comes_once() -> None:
     with pytest.raises(DataError, match="comes twice"):
         tar.build([("a", b""), ("a", b"")])
+
+
+def hostile(kind: str) -> bytes:
+    """Archives whose headers lie in numbers that ``tarfile`` works with before anyone looks at them."""
+    info = tarfile.TarInfo("x.cls")
+    if kind == "nested":
+        link = tarfile.TarInfo("././@LongLink")
+        link.type, link.size = tarfile.GNUTYPE_LONGNAME, 2
+        return (link.tobuf() + b"x\0".ljust(512, b"\0")) * 3000 + info.tobuf() + bytes(1024)
+    if kind == "size":
+        header = bytearray(info.tobuf())
+        header[124:136] = b"\x80" + (2**80).to_bytes(11, "big")
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        return bytes(header) + bytes(1024)
+    records = {"digits": {"size": "9" * 30}, "sparse": {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+               "map": {"GNU.sparse.map": "a,b,c,d", "GNU.sparse.size": "9"}}[kind]  # fmt: skip
+    info.pax_headers = records
+    return info.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+
+
+@pytest.mark.parametrize("kind", ["nested", "size", "digits", "sparse", "map"])
+def test_headers_that_lie_in_numbers_are_refused_in_words(kind: str) -> None:
+    with pytest.raises(DataError, match="the shard"):
+        list(tar.scan(io.BytesIO(hostile(kind)), "the shard"))

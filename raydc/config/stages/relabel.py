@@ -22,6 +22,11 @@ class Ensemble(NamedTeachers):
     """Images that a teacher sees at once; part of the result with ``norm: batch`` and ``combine: norm_mean``."""
 
     @property
+    def together(self) -> bool:
+        """Whether an answer depends on which images are answered with it."""
+        return self.norm == "batch" or self.combine == "norm_mean"
+
+    @property
     def single(self) -> tuple[str, str] | None:
         """One teacher, unless several are asked."""
         return ("combine: single", "Name one, or combine: mean") if self.combine == "single" else None
@@ -60,7 +65,7 @@ class RelabelConfig(LabelSetConfig):
     def asked(self) -> dict[str, Any]:
         """The settings that an answer depends on, whatever is kept of it; not what a lonely image has no use for."""
         ensemble = self.teachers.model_dump(mode="json", exclude={"names"})
-        if self.teachers.norm == "running" and self.teachers.combine != "norm_mean":
+        if not self.teachers.together:
             del ensemble["batch"]
         return {"view": self.view.model_dump(mode="json"), "teachers": ensemble}
 

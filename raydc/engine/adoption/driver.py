@@ -9,7 +9,7 @@ from raydc.engine import relabel
 from raydc.engine.adoption import published, taking
 from raydc.engine.driver import Driver
 from raydc.engine.receipts import done
-from raydc.engine.run import read_run
+from raydc.engine.run import DATA, read_run
 from raydc.engine.synthesize import blocks_of, synthesize
 from raydc.errors import ConfigError
 from raydc.plan.blocks import Block
@@ -48,16 +48,19 @@ class Judge(Driver):
             return
         try:
             other = read_run(url)
-        except ConfigError:  # of another version, whose teachers may be others
+        except ConfigError:
+            self.emit("note", text=f"{url} was made by another version of raydc: its teachers are not taken over")
             return
         alike = [
             (c.seed, c.data.model_dump(exclude={"titles", "train_images"}), c.squeeze.workers, c.engine.threads)
             for c in (self.run.config, other.config)
         ]
         known = {t.name: t for t in other.config.squeeze.teachers}
+        _ = self.source  # whose fingerprint is now written down
+        of_these_data = other.folder.exists(DATA) and other.folder.read_json(DATA) == self.run.folder.read_json(DATA)
         for teacher in self.run.config.teachers:
             name = f"{teacher.name}.json"
-            same = alike[0] == alike[1] and known.get(teacher.name) == teacher
+            same = alike[0] == alike[1] and known.get(teacher.name) == teacher and of_these_data
             if same and other.teachers().exists(name) and not self.run.teachers().exists(name):
                 weights = f"{teacher.name}.safetensors"
                 self.run.teachers().write(weights, other.teachers().read(weights))

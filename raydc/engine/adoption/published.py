@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
@@ -10,16 +10,16 @@ import ray
 from raydc.config import RunConfig
 from raydc.engine.capacity import options
 from raydc.engine.failures import persist, wait
+from raydc.engine.labeler import codec, records_of
 from raydc.engine.pack import card, check_markers, provenance
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
-from raydc.engine.weights import read_record
 from raydc.errors import DataError
 from raydc.store import manifest as manifests
 from raydc.store.checked import read_checked
 from raydc.store.folder import Folder
 from raydc.store.manifest import Manifest, Source
-from raydc.store.schema import LabelFile
+from raydc.store.schema import LabelFile, LabelSet
 
 Emit = Callable[..., None]
 
@@ -57,9 +57,9 @@ def _take_set(run: Run, name: str, emit: Emit) -> None:
     if name in manifests.read(target).label_sets:
         return
     theirs = manifests.open_label_set(_theirs(run.config), name)
-    mine = [f"sha256:{read_record(run.teachers(), t.name).sha256}" for t in run.config.teachers]
-    if theirs.teachers != mine:
-        emit("note", text=f"label set '{name}' came with the adopted set, from other teachers than the controls'")
+    differs = list(_unlike(run, name, theirs))
+    if differs:
+        emit("note", text=f"label set '{name}' came with the adopted set; the control's has {', '.join(differs)}")
     receipts = run.work("adopted-labels", name)
     source = Folder(_url(run.config), run.config.engine.storage_patience)
     task = ray.remote(_copy).options(**options(run.config.engine))
@@ -73,6 +73,19 @@ def _take_set(run: Run, name: str, emit: Emit) -> None:
 
     persist(copy_the_rest, lambda: done(receipts), run.config.engine.max_attempts, emit, "copying labels")
     manifests.add_label_set(target, name, theirs)
+
+
+def _unlike(run: Run, name: str, theirs: LabelSet) -> Iterator[str]:
+    """In what the label set that the control is given is another one than this."""
+    (mine,) = [s for s in (run.config.relabel.sets if run.config.relabel else []) if s.name == name]
+    if theirs.teachers != [f"sha256:{record.sha256}" for record in records_of(run)]:
+        yield "other teachers"
+    if theirs.views != mine.views:
+        yield f"{mine.views} views in place of {theirs.views}"
+    if (theirs.codec.use, theirs.codec.settings()) != (codec(mine).name, codec(mine).settings):
+        yield f"codec {mine.codec.use} in place of {theirs.codec.use}"
+    if theirs.aug.size not in (None, run.config.data.image_size):
+        yield f"views of {run.config.data.image_size} pixels in place of {theirs.aug.size}"
 
 
 def _copy(source: Folder, target: Folder, receipts: Folder, receipt: str, file: LabelFile) -> None:
