@@ -34,7 +34,7 @@ from raydc.sources.decode import encode
 from raydc.teachers.ensemble import Teachers
 
 CPU = torch.device("cpu")
-SIDES = {32: [16, 32, 64], 224: [4, 8, 8, 8]}
+SIDES = {32: [16, 32, 64], 224: [16, 16, 16, 16]}
 """Sides of pictures, and the widths of the ResNet that labels them, a block each."""
 CLASSES = 16
 
