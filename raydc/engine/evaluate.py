@@ -59,12 +59,13 @@ def check_label_sets(run: Run) -> None:
     Raises:
         ConfigError: the run stores none of that name and the data set has none, or it has fewer views.
     """
-    if run.config.relabel is None or not stored(run.config) or run.config.adopt is not None:
+    wanted, relabel = run.config.evaluate.label_sets, run.config.relabel
+    if not wanted or relabel is None or not stored(run.config) or run.config.adopt is not None:
         return
-    known = {s.name: s.views for s in run.config.relabel.sets}
+    known = {s.name: s.views for s in relabel.sets}
     if run.dataset("condensed").exists(manifests.MANIFEST):
         known |= {name: s.views for name, s in manifests.read(run.dataset("condensed")).label_sets.items()}
-    for labels in run.config.evaluate.label_sets:
+    for labels in wanted:
         if labels.set not in known:
             raise ConfigError(
                 f"evaluate.label_sets has '{labels.set}'{nearest(labels.set, list(known))}, but the run stores "

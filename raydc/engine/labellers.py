@@ -3,9 +3,9 @@
 One stream carries all epochs, and the students that one worker trains one after another: teachers are loaded once. A
 row of it names views of shards in the order in which they will be shown; an actor answers all images of each, and the
 blocks come back in that order (``preserve_order``). Nothing is stored. What is on its way is bounded by ``AHEAD`` rows
-a labeller, each of ``UNIT_IMAGES`` images or one larger shard, at 24 + 4 K bytes an image of K classes: records and
-logits, what a label shard would have held. The images themselves a student's worker reads as it does with stored
-labels. A labeller that dies is replaced by Ray Data, and what it held is answered again, the same.
+a labeller, each of ``UNIT_IMAGES`` images or one larger shard, at 4 K bytes an image of K classes: the logits. The
+images a student's worker reads as it does with stored labels, and it draws their views by the same keys. A labeller
+that dies is replaced by Ray Data, and what it held is answered again, the same.
 
 The worker of the student drives its stream, so both end together: after a failure the next worker opens one that begins
 where the student's checkpoint is.
@@ -13,7 +13,6 @@ where the student's checkpoint is.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
@@ -31,9 +30,9 @@ from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.ensemble import teachers
 from raydc.engine.live import Answer, LiveLabels, by_oneself
+from raydc.engine.pipeline import patient
 from raydc.engine.run import Run
 from raydc.errors import DataError, StorageError
-from raydc.labels.views import COLUMNS
 from raydc.sources.condensed import CondensedDataset
 from raydc.teachers.ensemble import Teachers
 
@@ -142,12 +141,9 @@ def units(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
 
 def _stream(run: Run, rows: list[list[Piece]], count: int, classes: int) -> Iterator[Block]:
     """Send rows through labellers; their blocks, in order."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.execution_no_progress_timeout_s = -1  # a spot drought must not fail the student
-    context.enable_progress_bars = False
+    context = patient()
     context.execution_options.preserve_order = True
-    held = max(sum(p.images for p in row) for row in rows) * (4 * classes + 2 * len(COLUMNS))
+    held = max(sum(p.images for p in row) for row in rows) * 4 * classes
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=count * AHEAD * held)
     items = [
         {"dataset": [p.dataset for p in r], "shard": [p.shard for p in r], "view": [p.view for p in r]} for r in rows
@@ -178,7 +174,7 @@ class LiveLabeler:
             parts = [self._answered(str(dataset), int(shard), int(view)) for dataset, shard, view in row]
         except DataError as error:
             said = {"error": np.array([str(error)]), "again": np.array([isinstance(error, StorageError)])}
-            return said | self._block(0, 0, np.zeros((1, len(COLUMNS)), np.uint16), np.zeros((1, self.classes)))
+            return said | self._block(0, 0, np.zeros((1, self.classes)))
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         fine = np.zeros(len(whole["view"]), bool)
         return {"error": np.full(len(fine), "", object), "again": fine, **whole}
@@ -186,14 +182,14 @@ class LiveLabeler:
     def _answered(self, dataset: str, shard: int, view: int) -> Block:
         with working_on(self.run, f"view {view} of shard {shard} of {dataset}", "relabel"):
             data, labels = self.data(dataset)
-            records, logits = labels.read(data.manifest.images.files[shard], view, True)
+            _, logits = labels.read(data.manifest.images.files[shard], view, True)
             if logits is None:
                 raise ValueError("labels were asked for and none came")
-            return self._block(shard, view, records, logits)
+            return self._block(shard, view, logits)
 
-    def _block(self, shard: int, view: int, records: np.ndarray, logits: np.ndarray) -> Block:
-        which = {"shard": np.full(len(records), shard), "view": np.full(len(records), view)}
-        return which | {"records": records.astype(np.uint16), "logits": logits.astype(np.float32)}
+    def _block(self, shard: int, view: int, logits: np.ndarray) -> Block:
+        rows = len(logits)
+        return {"shard": np.full(rows, shard), "view": np.full(rows, view), "logits": logits.astype(np.float32)}
 
     def _data(self, dataset: str) -> tuple[CondensedDataset, LiveLabels]:
         data = CondensedDataset(self.run.dataset(dataset)).labelled_by(None)

@@ -41,6 +41,16 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def patient() -> ray.data.DataContext:
+    """Have Ray Data wait for nodes and keep its plans to itself; its context, for more."""
+    context = ray.data.DataContext.get_current()
+    # A spot drought or one long unit must not fail the job: without this Ray Data gives up after 30 quiet minutes.
+    context.execution_no_progress_timeout_s = -1
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # errors arrive as exceptions
+    return context
+
+
 def through(
     rows: list[dict[str, Any]],
     actor: type,
@@ -65,11 +75,7 @@ def through(
         DataError: of some rows; the others are done. StorageError where to try again may help.
         ClusterError: the pipeline failed.
     """
-    context = ray.data.DataContext.get_current()
-    # A spot drought or one long unit must not fail the job: without this Ray Data gives up after 30 quiet minutes.
-    context.execution_no_progress_timeout_s = -1
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of its plans; errors arrive as exceptions
+    patient()
     actors = max(1, min(engine.workers, len(rows)))
     emit("workers", count=actors)
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import ray
@@ -23,6 +24,7 @@ from raydc.errors import DataError
 from raydc.sources.base import Source
 from raydc.store import manifest as manifests
 from raydc.store.folder import Folder
+from raydc.store.manifest import Manifest
 from raydc.students.feed import steps_per_epoch
 from raydc.students.looks import draws_anew
 from raydc.students.protocol import StudentJob
@@ -98,12 +100,17 @@ class Shelf:
                 f"{at}.json", {"made_from": self.made_from(jobs[names[at]]), **about, "result": result}
             )
 
+    @cached_property
+    def _manifest(self) -> Callable[[str], Manifest]:
+        """The manifest of a data set, read once: every student asks for it, and none changes while they learn."""
+        return cache(lambda dataset: manifests.read(self.run.dataset(dataset)))
+
     def _name(self, job: StudentJob) -> str:
         return digest(self.made_from(job))[:LETTERS]
 
     def made_from(self, job: StudentJob) -> dict[str, Any]:
         """All that a student's numbers depend on."""
-        config, images = self.run.config, manifests.read(self.run.dataset("condensed")).images.count
+        config, images = self.run.config, self._manifest("condensed").images.count
         return {
             "format": FORMAT,
             "data": dict(self.data),
@@ -121,7 +128,7 @@ class Shelf:
         """The images of a student, the views of them and who labels these."""
         config, relabel, tree = self.run.config, self.run.config.relabel, dict[str, Any]()
         if job.data != "full":
-            manifest = manifests.read(self.run.dataset(job.data))
+            manifest = self._manifest(job.data)
             tree["dataset_id"] = manifest.dataset_id
             if job.stored:
                 tree["labels"] = [file.sha256 for file in manifests.open_label_set(manifest, job.stored.set).files]
