@@ -230,14 +230,24 @@ class CondensedDataset:
         Raises:
             DataError: the data set has no label set, or was labelled with a sampler that this raydc does not have.
         """
-        from raydc.condense.views import SAMPLER
-
         if self._stored is None:
             raise DataError(f"{self.folder} has no label set. Run 'raydc relabel', or draw views for batches()")
-        aug = self._stored.labels.aug
-        if aug.sampler not in (None, SAMPLER):
-            raise DataError(f"labelled with sampler '{aug.sampler}', known is '{SAMPLER}'. Update raydc")
-        return aug.size or self.image_size
+        self.check_sampler()
+        return self._stored.labels.aug.size or self.image_size
+
+    def check_sampler(self) -> None:
+        """Refuse stored labels, if there are any, of pictures that this raydc would draw differently.
+
+        Raises:
+            DataError: they were made with another sampler.
+        """
+        from raydc.condense.views import SAMPLER
+
+        made = self._stored.labels.aug.sampler if self._stored else None
+        if made not in (None, SAMPLER):
+            raise DataError(
+                f"label set '{self.label_set}' was labelled with sampler '{made}', known is '{SAMPLER}'. Update raydc"
+            )
 
     def _forget(self) -> None:
         self._images: ByteCache[ImageShard] = ByteCache(self._cache_bytes)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from raydc.condense import codecs
-from raydc.condense.views import SAMPLER, render
+from raydc.condense.views import render
 from raydc.config.axes.views import Views
 from raydc.config.stages.evaluate import Loss, MseCe, Renormalized
 from raydc.errors import DataError
@@ -125,8 +125,8 @@ class StudentFeed:
             rank: of this worker.
             world: workers that share out each batch.
         """
-        if not fresh:
-            _check_sampler(data)
+        if not fresh and isinstance(data, CondensedDataset):
+            data.check_sampler()
         self._data, self._labels, self._key, self._batch, self._seed = data, labels, key, batch, seed
         self._size, self._views, self._loss, self._fresh = size, views, loss, fresh
         self._device, self._labeller, self._look = torch.device(device), labeller, look
@@ -213,16 +213,6 @@ class StudentFeed:
             raise DataError("the data has no soft labels and no teacher is at hand; run relabel, or use labels: [hard]")
         with torch.no_grad():
             return self._labeller(x01)
-
-
-def _check_sampler(data: StudentData) -> None:
-    """Refuse labels of pictures that this code would draw differently."""
-    if isinstance(data, CondensedDataset) and data.label_set is not None:
-        made = data.manifest.label_sets[data.label_set].aug.sampler
-        if made not in (None, SAMPLER):
-            raise DataError(
-                f"label set '{data.label_set}' was made with sampler '{made}', known is '{SAMPLER}'. Update raydc"
-            )
 
 
 def shown(data: CondensedDataset, batch: int, seed: int, first: int, last: int) -> Iterator[tuple[int, int]]:

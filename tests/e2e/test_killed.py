@@ -57,10 +57,13 @@ def test_a_run_that_is_killed_in_every_stage_ends_as_if_it_had_not_been(
 
     def killed_at(pattern: str, stage: str) -> None:
         command = Command("run", config, ray=ray, cwd=tmp_path)
-        command.until(lambda: files.glob(pattern), f"{pattern} appears")
+        command.until(lambda: files.glob(pattern) and stage in entered(), f"{pattern} appears in {stage}")
         assert command.stop(signal.SIGKILL) == -signal.SIGKILL
         files.check()
         assert tiny.events(files.run)[-1].get("stage") == stage, "the kill came too late"
+
+    def entered() -> list[str]:
+        return [event["stage"] for event in tiny.events(files.run, "stage_started")]
 
     # A stage's first commit is waited for; its last must not have come when the kill strikes.
     killed_at("work/train/teacher-resnet/checkpoint_manager_snapshot.json", "squeeze")
