@@ -5,14 +5,22 @@ A map is ``[B, C, H, W]``. By channel: mean and variance over batch, height and 
 K = (H'/p)(W'/p) tiles, row by row, and of each the mean and variance over batch, channels and positions is taken; a map
 no larger than p is one tile. Variances are biased. Sums in at least fp32, whatever the network runs in: sums over 10^5
 elements do not fit in 16 bits.
+
+Nothing is enlarged here: how that sums up tiles is in ``tiling.py``. One autograd node takes all moments of a map and
+keeps of it the map itself and its means; its derivative is u a[c] + b[c], and with tiles a stencil, so that a compiler
+makes one pass of each way. Sums by channel are of differences from one of the values: E[x^2] - m^2 alone loses 4e-3 of
+a variance where the mean is 50 standard deviations (performance study, section 1), of the differences 1e-7.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from raydc.condense.tiling import Tiling, pull, squares, sums, tiling
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
@@ -29,45 +37,88 @@ class Moments(NamedTuple):
     tile_var: torch.Tensor | None = None
 
 
-def moments(x: torch.Tensor, tile: int = 0) -> Moments:
-    """The moments of a batch ``[B, C, H, W]``; ``tile`` is the side of a tile, 0 for none."""
-    x = wide(x)
-    flat = x.flatten(2)
-    mean = flat.mean(2).mean(0)
-    var = (flat - mean[:, None]).square().mean(2).mean(0)
+def moments(x: torch.Tensor, tile: int | Tiling = 0) -> Moments:
+    """The moments of a batch ``[B, C, H, W]``; ``tile`` is the side of a tile, 0 for none, or how it is tiled."""
     if not tile:
-        return Moments(mean, var)
-    tile_mean, tile_var = _of_tiles(x, tile, (0, 1))
-    return Moments(mean, var, tile_mean.flatten(), tile_var.flatten())
+        return Moments(*_OfChannels.apply(x))
+    tiled = tile if isinstance(tile, Tiling) else tiling(x, tile)
+    return Moments(*_OfTilesToo.apply(x, tiled))
 
 
 def moments_of_each(x: torch.Tensor, tile: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """The moments of each image alone: means and variances ``[B, C + K]``, channels first, then tiles."""
     x = wide(x)
-    flat = x.flatten(2)
-    mean = flat.mean(2)
-    var = (flat - mean[..., None]).square().mean(2)
+    mean = x.mean((2, 3))
+    var = (x - mean[..., None, None]).square().mean((2, 3))
     if not tile:
         return mean, var
-    tile_mean, tile_var = _of_tiles(x, tile, (1,))
-    return torch.cat([mean, tile_mean.flatten(1)], 1), torch.cat([var, tile_var.flatten(1)], 1)
+    tiled, about = tiling(x, tile), mean.mean(1)[:, None, None]
+    tile_mean, tile_var = _by_tile(x - about[:, None], (1,), tiled)
+    return torch.cat([mean, (tile_mean + about).flatten(1)], 1), torch.cat([var, tile_var.flatten(1)], 1)
 
 
-def _of_tiles(x: torch.Tensor, tile: int, over: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance of each tile, over these dimensions too: ``[rows, columns]`` or ``[B, rows, columns]``.
+def _by_channel(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    about = x[:1, :, :1, :1]
+    apart = x - about
+    away = apart.mean((2, 3)).mean(0)
+    var = apart.square().mean((2, 3)).mean(0) - away.square()
+    # Where all values are equal, rounding may leave a variance of -1e-17.
+    return away + about.flatten(), var.clamp_min(0.0)
 
-    Two passes, in planes that were averaged first: several times faster on a CPU than ``torch.var_mean`` over four
-    dimensions, and as exact.
-    """
-    rows, columns = (-(-side // tile) for side in x.shape[2:])
-    if x.shape[2:] != (rows * tile, columns * tile):
-        x = F.interpolate(x, size=(rows * tile, columns * tile), mode="bilinear", align_corners=False)
-    mean = F.avg_pool2d(x.mean(over, keepdim=True), tile)
-    apart = x - mean.repeat_interleave(tile, 2).repeat_interleave(tile, 3)
-    var = F.avg_pool2d(apart.square().mean(over, keepdim=True), tile)
-    kept = [d for d in range(2) if d not in over]
-    shape = [x.shape[d] for d in kept] + [rows, columns]
-    return mean.reshape(shape), var.reshape(shape)
+
+def _by_tile(x: torch.Tensor, over: tuple[int, ...], tiled: Tiling) -> tuple[torch.Tensor, torch.Tensor]:
+    count = math.prod([x.shape[d] for d in over])
+    mean = sums(x.sum(over) / count, tiled)
+    return mean, (squares(x, over, tiled) / count - mean.square()).clamp_min(0.0)
+
+
+class _OfChannels(torch.autograd.Function):
+    """By channel: mean, var."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        mean, var = _by_channel(wide(x))
+        ctx.save_for_backward(x, mean)
+        return mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_mean: torch.Tensor, to_var: torch.Tensor) -> torch.Tensor:
+        x, mean = ctx.saved_tensors
+        slope, level = _line(mean, to_mean, to_var, x.numel() // x.shape[1])
+        return (wide(x) * slope[:, None, None] + level[:, None, None]).to(x.dtype)
+
+
+class _OfTilesToo(torch.autograd.Function):
+    """By channel and by tile: mean, var, tile_mean, tile_var."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, tiled: Tiling) -> tuple[torch.Tensor, ...]:
+        values = wide(x)
+        mean, var = _by_channel(values)
+        about = values[0, :, 0, 0].mean()
+        tile_mean, tile_var = _by_tile(values - about, (0, 1), tiled)
+        ctx.save_for_backward(x, mean, tile_mean, about)
+        ctx.tiled = tiled
+        return mean, var, (tile_mean + about).flatten(), tile_var.flatten()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *to: torch.Tensor) -> tuple[torch.Tensor, None]:
+        x, mean, tile_mean, about = ctx.saved_tensors
+        slope, level = _line(mean, to[0], to[1], x.numel() // x.shape[1])
+        to_tile_mean, to_square = (t.reshape(tile_mean.shape) / (x.shape[0] * x.shape[1]) for t in to[2:])
+        values = wide(x)
+        of_tiles = pull(values - about, to_tile_mean - 2.0 * tile_mean * to_square, to_square, ctx.tiled)
+        return (values * slope[:, None, None] + level[:, None, None] + of_tiles).to(x.dtype), None
+
+
+def _line(
+    mean: torch.Tensor, to_mean: torch.Tensor, to_var: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The derivative of a channel's moments as a line in its values: slope and level, ``[C]``."""
+    slope = 2.0 * to_var / count
+    return slope, to_mean / count - slope * mean
 
 
 def tiles(height: int, width: int, tile: int) -> int:

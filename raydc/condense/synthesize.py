@@ -10,7 +10,6 @@ The last iterate is the result (the references track a "best" one and then overw
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import torch
 
@@ -20,7 +19,6 @@ from raydc.condense.guide import Guide
 from raydc.condense.history import History
 from raydc.condense.schedule import cosine
 from raydc.condense.stages import resized
-from raydc.condense.taps import Taps, tapped
 from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.keys import Key
 
@@ -47,6 +45,7 @@ class Synthesis:
         key: Key,
     ) -> None:
         self.config, self.guides, self.space = config, list(guides), guides[0].space
+        self.scale = guides[0].execution.loss_scale
         self.start, self.key = start, key
         self.classes, self.begins = tuple(labels), [config.begins(index) for index in indices]
         self.labels = torch.tensor(self.classes, device=start.device)
@@ -76,9 +75,11 @@ class Synthesis:
         for place in places:
             terms = self._look(place, key, t)
             weighted = [weight * terms[use] for use, (weight, _) in self.terms.items()]
-            (torch.stack(weighted).sum() / len(places)).backward()
+            (torch.stack(weighted).sum() * (self.scale / len(places))).backward()
             for use, value in terms.items():
                 said[use] = said.get(use, 0.0) + value.detach() / len(places)
+        if self.scale != 1.0 and self.x.grad is not None:
+            self.x.grad /= self.scale
         self.adam.step()
         if config.clamp:
             with torch.no_grad():
@@ -112,18 +113,21 @@ class Synthesis:
             with torch.no_grad():
                 return guide.logits(seen(pixels), self.space)
 
-        wanted: dict[int, int] = {}
-        for _, term in self.terms.values():
-            for position, tile in term.tap(guide.layers, key).items():
-                wanted[position] = max(tile, wanted.get(position, 0))
         pixels = self.x if rows is None else self.x[rows]
-        with tapped(guide.layers, wanted) if wanted else nullcontext(Taps(guide.layers)) as taps:
-            view = seen(pixels)
-            logits = guide.logits(view, self.space)
+        view = seen(pixels)
+        logits, taps = guide.look(view, self.space, self._wanted(guide))
         labels = self.labels if rows is None else self.labels[rows]
         classes = self.classes if rows is None else tuple(self.classes[n] for n in moving)
         look = Look(pixels, rows, view, labels, classes, logits, taps, guide, place, key, answer)
         return {use: term(look) for use, (_, term) in self.terms.items()}
+
+    def _wanted(self, guide: Guide) -> dict[int, int]:
+        """The layers of a teacher that some term looks at, and the side of their tiles."""
+        wanted: dict[int, int] = {}
+        for _, term in self.terms.values():
+            for position, tile in term.tap(guide.layers).items():
+                wanted[position] = max(tile, wanted.get(position, 0))
+        return wanted
 
     def _next_stage(self, stage: int) -> None:
         """Go to the resolution of a stage, and mix in some of the start (FADRM, arXiv 2506.24125)."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from raydc.condense.taps import layers
+from raydc.condense.observer import layers
 from raydc.config import RunConfig
 from raydc.config.stages.squeeze import TeacherConfig
 from raydc.errors import ConfigError, DataError

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from raydc.condense.moments import moments_of_each, tiles
+from raydc.condense.observer import layers
 from raydc.condense.statistics import MEAN, VAR, WITHIN, Segment
-from raydc.condense.taps import layers
 from raydc.config.stages.networks import Arch
 from raydc.plan.statistics import Needed
 from raydc.teachers.networks import build, skeleton
@@ -32,7 +32,7 @@ class Layout:
     """Which layers of a network are looked at, and where in the vector each has its place."""
 
     positions: tuple[int, ...]
-    """In :func:`raydc.condense.taps.layers`."""
+    """In :func:`raydc.condense.observer.layers`."""
     segments: tuple[Segment, ...]
     tile: int
 

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from raydc.condense.discrepancy import Look, Term
 from raydc.condense.guide import Guide
 from raydc.condense.moments import tiles
+from raydc.condense.observer import layers
 from raydc.condense.space import Space
 from raydc.condense.statistics import Segment, Statistics
-from raydc.condense.taps import layers, tapped
 from raydc.keys import Key
 
 PLAIN = Space((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -131,9 +131,8 @@ def look_at(
 ) -> Look:
     """One look at pixels ``[B, 3, S, S]`` for one term, as the loop makes it; by default all images are of class 0."""
     own = tuple(classes) if classes is not None else (0,) * len(x)
-    with tapped(guide.layers, term.tap(guide.layers, key)) as taps:
-        view = seen(x)
-        logits = guide.logits(view, PLAIN)
+    view = seen(x)
+    logits, taps = guide.look(view, PLAIN, term.tap(guide.layers))
 
     def answer(pixels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():

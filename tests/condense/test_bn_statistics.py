@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from raydc.condense.discrepancy.bn_statistics import BNStatisticsTerm
-from raydc.condense.taps import layers, tapped
+from raydc.condense.observer import layers
 from raydc.config.axes.discrepancy import BNStatistics
 from tests.condense.nets import TinyConvNet, TinyResNet, frozen, guided, judged, look_at, order, pixels
 
@@ -107,7 +107,7 @@ def test_layers_come_in_module_order() -> None:
     network = frozen(TinyResNet())
     component = BNStatisticsTerm(BNStatistics(use="bn_statistics"))
     look = look_at(component, guided(network), pixels(2, 8))
-    assert [look.taps.layers[n].name for n in sorted(look.taps.batch)] == ["bn1", "bn2", "bn3", "downsample.1"]
+    assert [look.guide.layers[n].name for n in look.taps["bn"].positions] == ["bn1", "bn2", "bn3", "downsample.1"]
 
 
 def test_a_layer_that_the_pass_does_not_reach_is_left_out() -> None:
@@ -137,10 +137,8 @@ def test_a_network_in_training_mode_is_refused_because_it_would_drift() -> None:
         term(network, pixels(2, 6))
 
 
-def test_taps_leave_no_hooks_behind() -> None:
+def test_looking_leaves_no_hooks_behind() -> None:
     network = two_layers()
-    with pytest.raises(RuntimeError, match="stop"), tapped(layers(network), {0: 0, 1: 0}):
-        raise RuntimeError("stop")
     term(network, X)
     assert all(not m._forward_pre_hooks for m in network.modules())
 
@@ -159,7 +157,7 @@ def test_statistics_of_bfloat16_activations_are_in_float32() -> None:
     x[::2] = 100.5
     component = BNStatisticsTerm(BNStatistics(use="bn_statistics"))
     look = look_at(component, guided(network), x.to(torch.bfloat16))
-    mean, variance = look.taps.batch[0][:2]
+    mean, variance = look.taps["bn"].of(0)[:2]
     assert mean.dtype == variance.dtype == component(look).dtype == torch.float32
     assert mean.item() == pytest.approx(100.25, abs=1e-4) and variance.item() == pytest.approx(0.0625, abs=1e-4)
 

@@ -86,7 +86,7 @@ def test_the_classes_of_the_batch() -> None:
 def test_the_stems_input_is_the_picture() -> None:
     component, guide = made(), teacher()
     look = look_at(component, guide, X, CLASSES)
-    stem = look.taps.batch[0]
+    stem = look.taps["conv"].of(0)
     assert guide.layers[0].name == "stem"
     np.testing.assert_allclose(stem.mean, X.mean((0, 2, 3)), rtol=1e-12)
     assert len(stem.tile_mean) == 4
@@ -118,7 +118,8 @@ def test_pictures_of_another_size_than_those_of_the_statistics_are_refused() -> 
 
 # ---- layers left out --------------------------------------------------------------------------------------------
 def looked_at(component: ConvStatisticsTerm, guide: Guide, step: int) -> set[str]:
-    return {guide.layers[n].name for n in component.tap(guide.layers, LOOK.child(step))}
+    out = component.left_out(guide.layers, LOOK.child(step))
+    return {guide.layers[n].name for n in component.tap(guide.layers) if n not in out}
 
 
 def test_layers_are_left_out_by_the_key_alone() -> None:
@@ -146,19 +147,18 @@ def test_the_term_of_a_step_is_that_of_the_layers_that_are_left() -> None:
 
 def test_the_average_of_a_layer_that_is_left_out_is_not_touched() -> None:
     component, guide = made(drop=0.5, average={"decay": 0.8}), teacher()
-    kept: dict[str, torch.Tensor] = {}
-    visits = dict.fromkeys(CONVS, 0)
+    visits, kept = dict.fromkeys(CONVS, 0), [torch.zeros(1)] * 4
     for t in range(8):
         names = looked_at(component, guide, t)
-        judged(component, guide, X + t, CLASSES, key=LOOK.child(t))
-        state = component.state()
-        for n, layer in enumerate(guide.layers):
-            if layer.name in CONVS and f"kept.0.{n}.mean" in state:
-                visits[layer.name] += layer.name in names
-                if layer.name not in names:
-                    assert torch.equal(state[f"kept.0.{n}.mean"], kept[layer.name])
-                assert int(state[f"visits.0.{n}.mean"]) == visits[layer.name]
-                kept[layer.name] = state[f"kept.0.{n}.mean"]
+        look = look_at(component, guide, X + t, CLASSES, key=LOOK.child(t))
+        component(look)
+        state, before = component.state(), kept
+        kept = list(state["kept.0.mean"].split([c for c, _ in look.taps["conv"].lengths]))
+        for n, name in enumerate(CONVS):
+            visits[name] += name in names
+            if t and name not in names:
+                assert torch.equal(kept[n], before[n])
+        assert state["visits.0.mean"].tolist() == list(visits.values())
     assert min(visits.values()) > 0 and max(visits.values()) < 8
 
 
@@ -172,7 +172,8 @@ def test_a_step_without_any_layer_is_zero_and_pulls_nowhere() -> None:
 def test_batch_norm_is_never_left_out() -> None:
     component = BNStatisticsTerm(BNStatistics(use="bn_statistics"))
     guide = teacher()
-    assert all(len(component.tap(guide.layers, LOOK.child(t))) == 1 for t in range(20))
+    assert all(component.left_out(guide.layers, LOOK.child(t)) == set() for t in range(20))
+    assert len(component.tap(guide.layers)) == 1
 
 
 # ---- gradient, order, precision ---------------------------------------------------------------------------------

@@ -185,4 +185,5 @@ def test_the_order_of_images_does_not_matter() -> None:
 def test_it_looks_only_at_its_own_layers() -> None:
     net = network()
     look = look_at(made(), guided(net), X)
-    assert {look.taps.layers[n].name for n in look.taps.batch} == set(NAMES)
+    assert set(look.taps) == {"bn"}
+    assert {look.guide.layers[n].name for n in look.taps["bn"].positions} == set(NAMES)

@@ -110,9 +110,9 @@ def reference(
         box = resized_crop.draw(crop, key.child(0, "resized_crop"), len(x), (SIDE, SIDE), t, STEPS)
         coin = flip.draw(mirror, key.child(1, "flip"), len(x), (SIDE, SIDE), t, STEPS)
         look = lambda v, box=box, coin=coin: flip.apply(resized_crop.apply(v, box), coin)  # noqa: E731
-        left = drop.tap(guides[j].layers, key)
+        out = drop.left_out(guides[j].layers, key)
         for n, hook in enumerate(hooks[j]):
-            hook.dropped = hook.conv and n not in left
+            hook.dropped = n in out
         adam.zero_grad()
         view = look(x)
         logits = guides[j].network(view)

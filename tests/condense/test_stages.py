@@ -101,7 +101,7 @@ def test_each_stage_has_a_new_optimiser_and_terms_that_remember_nothing() -> Non
         made.step()
         state = made.state()
         counts.append(int(state["adam_steps"]))
-        visits.append(int(state["term.bn_statistics.visits.0.1.mean"]))
+        visits.append(int(state["term.bn_statistics.visits.0.mean"][0]))
         assert state["term.flatness.kept"].shape == made.x.shape
     assert counts == visits == [1, 2] * 4
 

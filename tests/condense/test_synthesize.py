@@ -150,7 +150,9 @@ def test_a_term_that_has_nothing_to_say_may_be_the_only_one(use: str) -> None:
     only = {"use": use, **({"drop": 1.0} if use == "conv_statistics" else {})}
     start = pixels(3, 8).clamp(-1, 1)
     settings = config(objective=[only], augment=[], steps=2)
-    made = Synthesis(settings, [guided(frozen(TinyConvNet()), SPACE)], start, LABELS[:3], [0] * 3, Key((0,)))
+    network = frozen(TinyConvNet())
+    guide = guided(network, SPACE, invented(network, 8, 16, 5))
+    made = Synthesis(settings, [guide], start, LABELS[:3], [0] * 3, Key((0,)))
     made.run(go_on)
     assert torch.equal(made.x, start) and made.history.plain()[use] == [0.0, 0.0]
 

@@ -12,32 +12,46 @@ from __future__ import annotations
 
 import torch
 
+from raydc.condense.segments import Segments
 from raydc.config.axes.discrepancy import Average
 
 
 class RunningAverage:
-    """Averages of tensors by name; each counts its own visits."""
+    """Averages of vectors by name, of the layers in them; each layer counts its own visits."""
 
     def __init__(self, config: Average) -> None:
         self.config = config
         self._kept: dict[str, torch.Tensor] = {}
-        self._visits: dict[str, int] = {}
+        self._visits: dict[str, torch.Tensor] = {}
 
-    def __call__(self, name: str, now: torch.Tensor) -> torch.Tensor:
-        """Take ``now`` into the average of that name; the average, with the derivative of ``now``."""
+    def __call__(self, name: str, now: torch.Tensor, segments: Segments, there: torch.Tensor) -> torch.Tensor:
+        """Take ``now`` into the average of that name; the average, with the derivative of ``now``.
+
+        Args:
+            name: of the average.
+            now: ``[N]``, all layers, one after another.
+            segments: where the layers lie in it.
+            there: ``[L]``, 1 for layers that are visited; what is kept of the others stays, and they get no answer.
+        """
         decay, fixed = self.config.decay, now.detach()
-        before = self._kept.get(name)
-        kept = (1.0 - decay) * fixed if before is None else decay * before + (1.0 - decay) * fixed
-        self._kept[name] = kept
-        self._visits[name] = visits = self._visits.get(name, 0) + 1
-        return (kept / (1.0 - decay**visits) if self.config.bias_correct else kept) + (now - fixed)
+        kept = self._kept.setdefault(name, torch.zeros_like(fixed))
+        visits = self._visits.setdefault(name, torch.zeros_like(there, dtype=torch.float64))
+        visits += there
+        kept.copy_(torch.where(segments.spread(there) > 0, decay * kept + (1.0 - decay) * fixed, kept))
+        if not self.config.bias_correct:
+            return kept + (now - fixed)
+        share = (1.0 - decay**visits).clamp_min(torch.finfo(torch.float32).tiny).to(now.dtype)
+        return kept / segments.spread(share) + (now - fixed)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The averages and their visits."""
-        visits = {f"visits.{name}": torch.tensor(count) for name, count in self._visits.items()}
-        return {**{f"kept.{name}": kept.clone() for name, kept in self._kept.items()}, **visits}
+        kept = {f"kept.{name}": values.clone() for name, values in self._kept.items()}
+        return {**kept, **{f"visits.{name}": count.clone() for name, count in self._visits.items()}}
 
     def restore(self, state: dict[str, torch.Tensor], device: torch.device) -> None:
         """Go on from a state."""
-        self._kept = {k.removeprefix("kept."): v.to(device) for k, v in state.items() if k.startswith("kept.")}
-        self._visits = {k.removeprefix("visits."): int(v) for k, v in state.items() if k.startswith("visits.")}
+        kept, visits = (
+            {k.removeprefix(prefix): v.to(device) for k, v in state.items() if k.startswith(prefix)}
+            for prefix in ("kept.", "visits.")
+        )
+        self._kept, self._visits = kept, visits

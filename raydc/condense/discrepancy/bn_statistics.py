@@ -18,8 +18,7 @@ from collections.abc import Mapping
 from raydc.condense.discrepancy.matching import MatchingTerm
 from raydc.condense.discrepancy.term import Look
 from raydc.condense.moments import Moments
-from raydc.condense.taps import Layer
-from raydc.keys import Key
+from raydc.condense.observer import Layer
 
 
 class BNStatisticsTerm(MatchingTerm):
@@ -27,10 +26,10 @@ class BNStatisticsTerm(MatchingTerm):
 
     kind = "bn"
 
-    def tap(self, layers: list[Layer], key: Key) -> Mapping[int, int]:
+    def tap(self, layers: list[Layer]) -> Mapping[int, int]:
         """Every BatchNorm layer, by channel."""
         return {n: 0 for n, layer in enumerate(layers) if layer.kind == "bn"}
 
     def of_all(self, look: Look, position: int) -> Moments:
         """The teacher's own running statistics."""
-        return look.taps.layers[position].running
+        return look.guide.layers[position].running

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from raydc.condense.discrepancy.matching import MatchingTerm
 from raydc.condense.discrepancy.term import Look
 from raydc.condense.moments import Moments
-from raydc.condense.taps import Layer
+from raydc.condense.observer import Layer
 from raydc.config.axes.discrepancy import ConvStatistics
 from raydc.keys import Key
 
@@ -27,12 +27,16 @@ class ConvStatisticsTerm(MatchingTerm):
     config: ConvStatistics
     kind = "conv"
 
-    def tap(self, layers: list[Layer], key: Key) -> Mapping[int, int]:
-        """The convolutions that are not left out of this step."""
+    def tap(self, layers: list[Layer]) -> Mapping[int, int]:
+        """Every convolution; by tile, if tiles are compared."""
         tile = self.config.tile if "tile" in self.config.by else 0
-        convolutions = [n for n, layer in enumerate(layers) if layer.kind == "conv"]
+        return {n: tile for n, layer in enumerate(layers) if layer.kind == "conv"}
+
+    def left_out(self, layers: list[Layer], key: Key) -> set[int]:
+        """Each convolution by a draw of the step."""
+        convolutions = list(self.tap(layers))
         dropped = key.child("drop").uniform(len(convolutions)) < self.config.drop
-        return {n: tile for n, out in zip(convolutions, dropped, strict=True) if not out}
+        return {n for n, out in zip(convolutions, dropped, strict=True) if out}
 
     def of_all(self, look: Look, position: int) -> Moments:
         """The statistics of the real data."""
@@ -41,7 +45,7 @@ class ConvStatisticsTerm(MatchingTerm):
             raise ValueError("conv_statistics needs statistics of the real data, and there are none")
         if "tile" in self.config.by and known.tile != self.config.tile:
             raise ValueError(f"the statistics are of tiles of side {known.tile}, the objective's of {self.config.tile}")
-        return known.of_all(look.logits.device)[look.taps.layers[position].name]
+        return known.of_all(look.logits.device)[look.guide.layers[position].name]
 
     def kinds(self) -> tuple[str, ...]:
         """By channel, by tile, or both."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from raydc.condense.guide import Guide
-from raydc.condense.taps import Layer, Taps
+from raydc.condense.observer import Layer, Taps
 from raydc.keys import Key
 
 
@@ -45,8 +45,8 @@ class Term:
     def __init__(self, config: Any) -> None:
         self.config = config
 
-    def tap(self, layers: list[Layer], key: Key) -> Mapping[int, int]:
-        """The layers to look at in a step: position, and side of the tiles or 0. A pure function of its arguments."""
+    def tap(self, layers: list[Layer]) -> Mapping[int, int]:
+        """The layers to look at: position, and side of the tiles or 0. A pure function of its argument."""
         return {}
 
     def __call__(self, look: Look) -> torch.Tensor:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from raydc.condense.observer import layers
 from raydc.condense.statistics import Statistics
-from raydc.condense.taps import layers
 from raydc.config.stages.squeeze import TeacherConfig
 from raydc.engine.relabel import described
 from raydc.engine.run import Run

@@ -1,0 +1,6 @@
+"""Execution: how a frozen network is made ready to be run fast, with the same mathematics."""
+
+from raydc.condense.execution.compiler import compiled
+from raydc.condense.execution.explicit import explicit
+
+__all__ = ["compiled", "explicit"]
