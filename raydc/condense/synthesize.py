@@ -45,7 +45,6 @@ class Synthesis:
         key: Key,
     ) -> None:
         self.config, self.guides, self.space = config, list(guides), guides[0].space
-        self.scale = guides[0].execution.loss_scale
         self.start, self.key = start, key
         self.classes, self.begins = tuple(labels), [config.begins(index) for index in indices]
         self.labels = torch.tensor(self.classes, device=start.device)
@@ -69,17 +68,7 @@ class Synthesis:
             self._next_stage(config.stage(t))
         for group in self.adam.param_groups:
             group["lr"] = config.optimizer.lr * cosine(t, config.steps)
-        self.adam.zero_grad(set_to_none=True)
-        key, places = self.key.child("step", t), self._places(t)
-        said: dict[str, torch.Tensor] = {}
-        for place in places:
-            terms = self._look(place, key, t)
-            weighted = [weight * terms[use] for use, (weight, _) in self.terms.items()]
-            (torch.stack(weighted).sum() * (self.scale / len(places))).backward()
-            for use, value in terms.items():
-                said[use] = said.get(use, 0.0) + value.detach() / len(places)
-        if self.scale != 1.0 and self.x.grad is not None:
-            self.x.grad /= self.scale
+        self.x.grad, said = self.gradient()
         self.adam.step()
         if config.clamp:
             with torch.no_grad():
@@ -87,6 +76,21 @@ class Synthesis:
         if t % config.log_every == 0 or t == config.steps - 1:
             self.history.add(t, said)
         self.done = t + 1
+
+    def gradient(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The gradient of the next step by the pixels, like them, and the unweighted terms of its objective."""
+        t, found = self.done, torch.zeros_like(self.x)
+        key, places = self.key.child("step", t), self._places(t)
+        said: dict[str, torch.Tensor] = {}
+        for place in places:
+            terms = self._look(place, key, t)
+            objective = torch.stack([weight * terms[use] for use, (weight, _) in self.terms.items()]).sum()
+            scale = self.guides[place].execution.loss_scale
+            (pulled,) = torch.autograd.grad(objective * scale, [self.x])
+            found += pulled / (scale * len(places))
+            for use, value in terms.items():
+                said[use] = said.get(use, 0.0) + value.detach() / len(places)
+        return found, said
 
     def _places(self, step: int) -> list[int]:
         """Which teachers of the pool look at a step."""

@@ -23,10 +23,12 @@ from raydc.condense.initialize import INITIALIZERS, Material, Place
 from raydc.condense.space import Space
 from raydc.condense.statistics import Statistics
 from raydc.condense.synthesize import Synthesis, snapshot_steps
+from raydc.config.axes.execution import EAGER, Execution
 from raydc.config.stages.networks import Normalize
 from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.engine.context import working_on
 from raydc.engine.device import device
+from raydc.engine.execution import settled
 from raydc.engine.gallery import SourceGallery
 from raydc.engine.parts import image_name, step_name, write_part
 from raydc.engine.receipts import stamp
@@ -40,6 +42,9 @@ from raydc.plan.blocks import Block
 from raydc.sources.base import Source
 from raydc.sources.decode import encode
 from raydc.store.faults import clean
+
+Known = Callable[[Run, str], Statistics | None]
+"""Finds the statistics of a teacher."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,15 @@ class BlockMaker:
         run: Run,
         recipe: Recipe,
         source: Source | None,
-        known: Callable[[Run, str], Statistics | None] = statistics_of,
+        known: Known = statistics_of,
+        execution: Execution = EAGER,
     ) -> None:
         self.run, self.recipe = run, recipe
         self.device = device(run.config.engine)
         self.gallery = SourceGallery(source) if source is not None else None
         self.guides = [guide(run, name, self.device) for name in recipe.teachers]
         for found, name in zip(self.guides, recipe.teachers, strict=True):
-            found.statistics = known(run, name)
+            found.statistics, found.execution = known(run, name), execution
         first = read_record(run.teachers(), recipe.teachers[0]).normalize if recipe.teachers else Normalize()
         self.space = Space(first.mean, first.std, self.device)
         self.host_space = Space(first.mean, first.std)
@@ -130,7 +136,9 @@ class Synthesizer(Worker):
         if markers.exists(name):  # a worker that was given up, or a copy, came to the end of it
             return dict(markers.read_json(name)["meta"])
         if work.dataset not in self.makers:
-            self.makers[work.dataset] = BlockMaker(self.job, self.recipes[work.dataset], self.source)
+            recipe = self.recipes[work.dataset]
+            how = settled(self.job) if recipe.teachers else EAGER
+            self.makers[work.dataset] = BlockMaker(self.job, recipe, self.source, execution=how)
         self.block = block = InFlight(self.makers[work.dataset], work.block, self.leaving)
         made = block.make()
         if made is None:

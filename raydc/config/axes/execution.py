@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+ExecutionName = Literal[
+    "auto", "eager", "eager-bf16", "eager-fp16", "compiled", "compiled-bf16", "compiled-fp16"
+]  # fmt: skip
+"""An execution by name, or the fastest that passes a trial on the machines of the run."""
 Precision = Literal["fp32", "bf16", "fp16"]
 """Of what flows through a network. Statistics, objective, pixels and optimiser are fp32 whatever it is."""
 
@@ -13,8 +17,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class Execution:
     """One way to do a step."""
 
-    how: Literal["eager", "compiled", "graph"] = "eager"
-    """Operation by operation; by kernels that a compiler makes of the network; or those recorded as one CUDA graph."""
+    how: Literal["eager", "compiled"] = "eager"
+    """Operation by operation, or by kernels that a compiler makes of the whole network."""
     precision: Precision = "fp32"
 
     @property
@@ -41,8 +45,5 @@ EXECUTIONS: dict[str, Execution] = {
         Execution("compiled"),
         Execution("compiled", "bf16"),
         Execution("compiled", "fp16"),
-        Execution("graph"),
-        Execution("graph", "bf16"),
-        Execution("graph", "fp16"),
     )
 }

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from raydc.config.axes.execution import ExecutionName
 from raydc.config.base import Positive, Strict
 
 _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
@@ -13,8 +14,17 @@ Selector = Annotated[str, Field(pattern=rf"^!?((in)?\({_LABEL}(, ?{_LABEL})*\)|{
 """What Ray takes for the value of a label: ``a``, ``!a``, ``in(a,b)``, ``!in(a,b)``."""
 
 
+class ExecutionConfig(Strict):
+    """How each stage runs its networks."""
+
+    synthesize: ExecutionName = "auto"
+    """Of the teachers that guide the pixels. ``auto`` is eager where a block is soon done, and else the fastest of a
+    trial; what was chosen stands in ``execution.json`` of the run and in the data set's provenance. Name it to have the
+    same bytes in another run."""
+
+
 class EngineConfig(Strict):
-    """Where and how the work runs. Nothing here but ``threads`` changes a byte of the result."""
+    """Where and how the work runs. Nothing here but ``threads`` and ``execution`` changes a byte of the result."""
 
     workers: Positive = 1
     """Synthesis and labelling actors at most; there are as many as nodes have room for."""
@@ -26,6 +36,8 @@ class EngineConfig(Strict):
     """Labels of the nodes that may be used, as Ray's label selectors: ``{market: spot}``, ``{market: "!spot"}``."""
     threads: Positive = 1
     """Threads of one actor's arithmetic on a CPU. Part of the result: sums are rounded in another order."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """How networks are run. Part of the result, as ``threads`` are."""
     max_attempts: Positive = 3
     """How often a failing block is tried before it is reported. A lost node costs no attempt."""
     checkpoint_seconds: float = Field(30.0, ge=0)

@@ -1,0 +1,80 @@
+"""How a run's networks are executed: as the config says, or as a trial on one of its workers has found to be fastest.
+
+A choice is made once a run, before the first block, and stands in ``execution.json`` of the run folder: every worker
+and every later driver of the run goes by it, so that all blocks come of the same arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from raydc.config.axes.execution import EAGER, EXECUTIONS, Execution
+from raydc.engine.capacity import options
+from raydc.engine.failures import wait
+from raydc.engine.inspection import networks_of
+from raydc.engine.run import Run
+from raydc.plan.blocks import Block
+
+FILE = "execution.json"
+SOON_FLOP = {"cpu": 4e12, "cuda": 3e15}
+"""Work of a worker below which no compiler is asked: half a minute (ResNet-18, 1.5e11 a second) to five (EfficientNet,
+1.2e10) on a core of 2024, two on a GPU. A count and no measurement, so that small runs are the same everywhere."""
+
+
+def settled(run: Run) -> Execution:
+    """How the blocks of a run are made; what ``auto`` has come to is in the run folder."""
+    named = run.config.engine.execution.synthesize
+    if named == "auto":
+        named = run.folder.read_json(FILE)["synthesize"]["chosen"]
+    return EXECUTIONS[named]
+
+
+def settle(run: Run, blocks: list[Block], classes: int, source: list[Any], emit: Callable[..., None]) -> None:
+    """Find out what ``auto`` comes to, unless it is known.
+
+    Args:
+        run: the run; its teachers are there.
+        blocks: all that are to be made.
+        classes: of the label space.
+        source: the real data in the object store, in a list; empty where there are no images.
+        emit: takes events.
+
+    Raises:
+        ClusterError: a worker failed.
+    """
+    if run.config.engine.execution.synthesize != "auto" or run.folder.exists(FILE):
+        return
+    share = share_of(run, blocks)
+    found = soon(run, share, classes)
+    if found is None:
+        emit("progress", text="trying executions of the synthesis step; `engine.execution.synthesize` names one")
+        trial: Any = ray.remote(_trial).options(**options(run.config.engine))
+        (found,) = wait([trial.remote(run, blocks[0], share, source)])
+    run.folder.write_json(FILE, {"synthesize": found})
+    if found["tried"]:
+        emit("note", text=f"the synthesis step is executed {found['chosen']}: {found['why']}")
+
+
+def share_of(run: Run, blocks: list[Block]) -> float:
+    """The image-steps that a worker takes, if all take as many."""
+    synth = run.config.synthesize
+    return sum(synth.steps - synth.begins(n) for block in blocks for n in block.indices) / run.config.engine.workers
+
+
+def soon(run: Run, share: float, classes: int) -> dict[str, Any] | None:
+    """The choice where there is too little work for a compiler to pay; None where a trial must tell."""
+    flop = networks_of(run.config, classes).step_flop
+    least = SOON_FLOP["cuda" if run.config.engine.gpus_per_worker else "cpu"]
+    if flop is None or share * flop >= least:
+        return None
+    why = f"{share * flop:.1e} operations a worker, fewer than the {least:.0e} from which on compiling pays"
+    return {"chosen": EAGER.name, "why": why, "tried": []}
+
+
+def _trial(run: Run, block: Block, share: float, source: list[Any]) -> dict[str, Any]:
+    from raydc.engine.trial import tried  # it needs the worker, which needs this module
+
+    return tried(run, block, share, ray.get(source[0]) if source else None)
