@@ -50,7 +50,7 @@ def settle(run: Run, blocks: list[Block], classes: int, source: list[Any], emit:
     share = share_of(run, blocks)
     found = soon(run, share, classes)
     if found is None:
-        emit("progress", text="trying executions of the synthesis step; `engine.execution.synthesize` names one")
+        emit("note", text="trying ways to execute the synthesis step; engine.execution.synthesize names one")
         trial: Any = ray.remote(_trial).options(**options(run.config.engine))
         (found,) = wait([trial.remote(run, blocks[0], share, source)])
     run.folder.write_json(FILE, {"synthesize": found})

@@ -20,10 +20,10 @@ def explicit(network: nn.Module, dtype: torch.dtype | None = None, rearranged: b
     """
     if dtype is None and not rearranged:
         return network
-    normalized = {id(t) for m in network.modules() if isinstance(m, _BatchNorm) for t in m.state_dict().values()}
-    memo: dict[int, object] = {}
-    for tensor in (*network.parameters(), *network.buffers()):
-        memo[id(tensor)] = _converted(tensor, None if id(tensor) in normalized else dtype, rearranged)
+    normalized = {id(t) for m in network.modules() if isinstance(m, _BatchNorm) for t in _tensors(m)}
+    memo: dict[int, object] = {
+        id(t): _converted(t, None if id(t) in normalized else dtype, rearranged) for t in _tensors(network)
+    }
     made = copy.deepcopy(network, memo)
     if rearranged:
         for parent in list(made.modules()):
@@ -31,6 +31,10 @@ def explicit(network: nn.Module, dtype: torch.dtype | None = None, rearranged: b
                 if type(child) is nn.Conv2d and _is_stem(child):
                     setattr(parent, name, Stem(child))
     return made
+
+
+def _tensors(module: nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 def _converted(tensor: torch.Tensor, dtype: torch.dtype | None, rearranged: bool) -> torch.Tensor:

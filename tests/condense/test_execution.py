@@ -1,0 +1,185 @@
+"""The same step in other ways: the same gradient, to the tolerance of its precision."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from raydc.condense.execution import compiled, explicit
+from raydc.condense.execution.compiler import CACHE
+from raydc.condense.execution.explicit import Stem
+from raydc.condense.guide import Guide
+from raydc.condense.observer import Observer
+from raydc.condense.synthesize import Synthesis
+from raydc.config.axes.execution import EAGER, EXECUTIONS, Execution
+from raydc.config.stages.synthesize import SynthesizeConfig
+from raydc.keys import Key
+from tests.condense.nets import PLAIN, TinyMobile, TinyResNet, frozen, invented, pixels
+
+TERMS = [
+    {"use": "cross_entropy"},
+    {"use": "bn_statistics", "weight": 0.05, "category": 0.5, "average": {"decay": 0.8}},
+    {"use": "conv_statistics", "weight": 0.05, "tile": 4, "drop": 0.3},
+]
+
+
+def block(network: nn.Module, execution: Execution, count: int = 3, side: int = 6) -> Synthesis:
+    """Six by six: maps are enlarged to tiles of four."""
+    settings = SynthesizeConfig.model_validate(
+        {
+            "ipc": 1,
+            "steps": 4,
+            "initialize": {"use": "noise"},
+            "objective": TERMS,
+            "augment": [{"use": "flip"}],
+            "log_every": 1,
+        }
+    )
+    guide = Guide(network, lambda z: z, PLAIN, invented(network, side, 4, 5), execution)
+    dtype = next(network.parameters()).dtype
+    start = pixels(count, side).to(dtype)
+    return Synthesis(settings, [guide], start, list(range(count)), [0] * count, Key((0, "b")))
+
+
+def gradient(network: nn.Module, execution: Execution) -> torch.Tensor:
+    return block(network, execution).gradient()[0].flatten().double()
+
+
+def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(one @ other / one.norm() / other.norm())
+
+
+# ---- the stem ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("side", [8, 9])
+@pytest.mark.parametrize(("kernel", "padding"), [(7, 3), (3, 1), (3, 0), (5, 2), (4, 1), (7, 2)])
+def test_a_stem_over_depth_is_the_convolution(kernel: int, padding: int, side: int) -> None:
+    conv = nn.Conv2d(3, 5, kernel, stride=2, padding=padding, bias=kernel != 7).double()
+    x, other = (pixels(2, side).double().requires_grad_(True) for _ in range(2))
+    expected, got = conv(x), Stem(conv)(other)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    weights = pixels(*got.shape[:1], 1, channels=5).double()
+    (got * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(other.grad, x.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_only_the_stem_is_rearranged() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 8, 3, 2, 1, groups=4), nn.Conv2d(8, 8, 1, 2), nn.Conv2d(8, 8, 3, 2)
+    )
+    made = explicit(frozen(network), rearranged=True)
+    assert [type(m).__name__ for m in made] == ["Stem", "Conv2d", "Conv2d", "Conv2d"]
+    torch.testing.assert_close(made(pixels(2, 32)), network(pixels(2, 32)))
+
+
+# ---- the copy ---------------------------------------------------------------------------------------------------
+def test_eagerly_nothing_is_copied() -> None:
+    network = frozen(TinyResNet())
+    assert explicit(network) is network
+
+
+def test_in_sixteen_bits_the_callers_network_stays_and_batch_norm_keeps_its_precision() -> None:
+    network = frozen(TinyResNet())
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    made = explicit(network, torch.bfloat16)
+    assert made.conv1.weight.dtype == made.fc.weight.dtype == torch.bfloat16
+    assert made.bn1.weight.dtype == made.bn1.running_mean.dtype == torch.float32
+    assert made.bn1.weight.data_ptr() == network.bn1.weight.data_ptr()
+    assert all(torch.equal(before[k], v) and v.dtype == before[k].dtype for k, v in network.state_dict().items())
+
+
+def test_every_execution_is_named_after_what_it_does() -> None:
+    assert all(EXECUTIONS[name].name == name for name in EXECUTIONS)
+    assert EXECUTIONS["eager"] == EAGER
+
+
+# ---- precision --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("name", "least"), [("eager-bf16", 0.98), ("eager-fp16", 0.999)])
+@pytest.mark.parametrize("kind", [TinyResNet, TinyMobile])
+def test_sixteen_bits_pull_the_same_way(kind: type[nn.Module], name: str, least: float) -> None:
+    network = frozen(kind())
+    exact, got = gradient(network, EAGER), gradient(network, EXECUTIONS[name])
+    assert cosine(got, exact) > least
+    assert float(got.norm() / exact.norm()) == pytest.approx(1.0, abs=0.1), "the loss scale is taken out again"
+
+
+def test_statistics_and_pixels_are_in_single_precision_whatever_flows() -> None:
+    network = frozen(TinyResNet())
+    outputs, taps = Observer(network, EXECUTIONS["eager-bf16"]).look(pixels(2, 8), {0: 0, 1: 0})
+    assert outputs.dtype == taps["bn"].batch.mean.dtype == taps["conv"].batch.var.dtype == torch.float32
+    made = block(network, EXECUTIONS["eager-bf16"])
+    made.step()
+    assert made.x.dtype == torch.float32
+
+
+# ---- the compiler -----------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module", autouse=True)
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of kernels of this module alone."""
+    before = os.environ.get(CACHE)
+    folder = tmp_path_factory.mktemp("kernels")
+    os.environ[CACHE] = str(folder)
+    yield folder
+    del os.environ[CACHE]
+    if before is not None:
+        os.environ[CACHE] = before
+
+
+@pytest.mark.parametrize("kind", [TinyResNet, TinyMobile])
+def test_compiled_it_is_the_same_mathematics(kind: type[nn.Module]) -> None:
+    network = frozen(kind()).double()
+    exact, got = (gradient(network, EXECUTIONS[name]) for name in ("eager", "compiled"))
+    assert float((got - exact).norm() / exact.norm()) < 1e-12
+
+
+def test_a_compiled_block_goes_on_bit_for_bit(kernels: Path) -> None:
+    network = frozen(TinyResNet())
+    whole = block(network, EXECUTIONS["compiled"])
+    for _ in range(2):
+        whole.step()
+    state = whole.state()
+    for _ in range(2):
+        whole.step()
+    again = block(network, EXECUTIONS["compiled"])
+    again.restore(state)
+    for _ in range(2):
+        again.step()
+    assert torch.equal(again.x, whole.x)
+    assert whole.history.plain() == again.history.plain()
+
+
+def test_half_a_kernel_in_the_cache_is_made_again(kernels: Path) -> None:
+    """As a worker leaves it that is killed while it compiles."""
+
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return (x * 2).sin()
+
+    x = pixels(1, 8)
+    compiled(twice)(x)
+    libraries = list(kernels.rglob("*.so"))
+    assert libraries
+    for library in libraries:
+        library.unlink()  # loaded here: another file must stand in its place, not other bytes in this one
+        library.write_bytes(b"")
+    torch._dynamo.reset()
+    torch.testing.assert_close(compiled(twice)(x), twice(x))
+
+
+def test_what_cannot_be_compiled_whole_is_refused() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.conv(x).mean((2, 3))
+            return y if y.sum().item() > 0 else -y
+
+    observer = Observer(frozen(Counting()), EXECUTIONS["compiled"])
+    with pytest.raises(Exception, match=r"(?i)unsupported|data.dependent|graph"):
+        observer.look(pixels(2, 4).requires_grad_(True), {0: 0})
