@@ -51,9 +51,9 @@ class Hook:
             cut = up.unfold(2, side, side).unfold(3, side, side).permute(2, 3, 0, 1, 4, 5).reshape(rows * columns, -1)
             now |= {"tile_mean": cut.mean(1), "tile_var": cut.var(1, unbiased=False)}
         for name, value in now.items():
+            averaged = self._averaged(name, value)
             for share, target in self.targets:
-                goal = getattr(target, name)
-                self.distance = self.distance + share * torch.norm(goal - self._averaged(name, value), 2)
+                self.distance = self.distance + share * torch.norm(getattr(target, name) - averaged, 2)
 
     def _averaged(self, name: str, value: torch.Tensor) -> torch.Tensor:
         rule = self.term.average

@@ -12,7 +12,6 @@ from typing import Any
 import ray
 
 from raydc.engine import evaluate, pack, relabel, scores, squeeze, statistics, synthesize, verifiers
-from raydc.engine.execution import settle
 from raydc.engine.receipts import done
 from raydc.engine.run import Run, same_data
 from raydc.engine.showcase import showcase
@@ -121,8 +120,6 @@ class Driver:
     def _synthesize(self) -> str:
         self._check_counts()
         source = self.source_ref if self.images else []
-        if self.run.config.synthesize.steps and self.run.config.adopt is None:
-            settle(self.run, self.blocks["condensed"], len(self.classes), source, self.emit)
         synthesize.synthesize(self.run, self.blocks, source, self._start, self.emit)
         return ", ".join(f"{sum(map(len, bs))} {d}" for d, bs in self.blocks.items())
 

@@ -16,6 +16,7 @@ from raydc.engine.capacity import options
 from raydc.engine.failures import wait
 from raydc.engine.inspection import networks_of
 from raydc.engine.run import Run
+from raydc.engine.weights import read_record
 from raydc.plan.blocks import Block
 
 FILE = "execution.json"
@@ -32,13 +33,12 @@ def settled(run: Run) -> Execution:
     return EXECUTIONS[named]
 
 
-def settle(run: Run, blocks: list[Block], classes: int, source: list[Any], emit: Callable[..., None]) -> None:
+def settle(run: Run, blocks: list[Block], source: list[Any], emit: Callable[..., None]) -> None:
     """Find out what ``auto`` comes to, unless it is known.
 
     Args:
         run: the run; its teachers are there.
         blocks: all that are to be made.
-        classes: of the label space.
         source: the real data in the object store, in a list; empty where there are no images.
         emit: takes events.
 
@@ -48,7 +48,7 @@ def settle(run: Run, blocks: list[Block], classes: int, source: list[Any], emit:
     if run.config.engine.execution.synthesize != "auto" or run.folder.exists(FILE):
         return
     share = share_of(run, blocks)
-    found = soon(run, share, classes)
+    found = soon(run, share, read_record(run.teachers(), run.config.guides[0]).classes)
     if found is None:
         emit("note", text="trying ways to execute the synthesis step; engine.execution.synthesize names one")
         trial: Any = ray.remote(_trial).options(**options(run.config.engine))
@@ -65,7 +65,13 @@ def share_of(run: Run, blocks: list[Block]) -> float:
 
 
 def soon(run: Run, share: float, classes: int) -> dict[str, Any] | None:
-    """The choice where there is too little work for a compiler to pay; None where a trial must tell."""
+    """The choice where there is too little work for a compiler to pay; None where a trial must tell.
+
+    Args:
+        run: the run.
+        share: image-steps that a worker takes.
+        classes: of the label space.
+    """
     flop = networks_of(run.config, classes).step_flop
     least = SOON_FLOP["cuda" if run.config.engine.gpus_per_worker else "cpu"]
     if flop is None or share * flop >= least:
@@ -75,6 +81,7 @@ def soon(run: Run, share: float, classes: int) -> dict[str, Any] | None:
 
 
 def _trial(run: Run, block: Block, share: float, source: list[Any]) -> dict[str, Any]:
-    from raydc.engine.trial import tried  # it needs the worker, which needs this module
+    from raydc.engine.synthesize import recipe  # both need the worker, which needs this module
+    from raydc.engine.trial import tried
 
-    return tried(run, block, share, ray.get(source[0]) if source else None)
+    return tried(run, recipe(run, "condensed"), block, share, ray.get(source[0]) if source else None)

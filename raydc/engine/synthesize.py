@@ -9,6 +9,7 @@ from typing import Any
 from raydc.condense.initialize import least_images
 from raydc.config.axes.initialize import Real
 from raydc.engine import selection
+from raydc.engine.execution import settle
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.engine.synthesizer import Recipe, Synthesizer, Work
@@ -66,7 +67,8 @@ def check_counts(run: Run, blocks: list[Block], made: Recipe, classes: list[str]
 def synthesize(
     run: Run, blocks: dict[str, list[Block]], source: list[Any], start: Callable[..., None], emit: Callable[..., None]
 ) -> None:
-    """Make every block, of every data set, that has no marker yet; before them what a teacher must choose for them.
+    """Make every block, of every data set, that has no marker yet; before them what a teacher must choose for them,
+    and how the steps are executed.
 
     Args:
         run: the run.
@@ -86,6 +88,9 @@ def synthesize(
     for dataset in {work.dataset: None for work in todo}:
         labels = {label for block in blocks[dataset] for label in block.classes}
         selection.select(run, dataset, recipes[dataset].synthesize, labels, source, emit)
+    for dataset in {work.dataset: None for work in todo}:
+        if recipes[dataset].teachers:
+            settle(run, blocks[dataset], source, emit)
     total = sum(map(len, blocks.values()))
     start(total, total - len(todo), "block")
     if todo:

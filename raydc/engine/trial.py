@@ -15,8 +15,7 @@ from raydc.condense.synthesize import Synthesis
 from raydc.config.axes.execution import EAGER, EXECUTIONS, Execution
 from raydc.engine.run import Run
 from raydc.engine.statistics import statistics_of
-from raydc.engine.synthesize import recipe
-from raydc.engine.synthesizer import BlockMaker, Known
+from raydc.engine.synthesizer import BlockMaker, Known, Recipe
 from raydc.plan.blocks import Block
 from raydc.sources.base import Source
 
@@ -30,12 +29,15 @@ SOON_SECONDS = 60.0
 """Of eager steps in all, within which no compiler is done."""
 
 
-def tried(run: Run, block: Block, share: float, source: Source | None, known: Known = statistics_of) -> dict[str, Any]:
+def tried(
+    run: Run, made: Recipe, block: Block, share: float, source: Source | None, known: Known = statistics_of
+) -> dict[str, Any]:
     """Try executions on this worker.
 
     Args:
         run: the run.
-        block: one of its blocks.
+        made: how its blocks are made.
+        block: one of them.
         share: image-steps that a worker takes.
         source: the real data.
         known: where statistics are found.
@@ -44,7 +46,7 @@ def tried(run: Run, block: Block, share: float, source: Source | None, known: Kn
         ``chosen``, ``why`` and what was ``tried``: seconds a step, seconds until the first, cosine with the eager
         gradient, or the error.
     """
-    trial = _Trial(run, block, source, known)
+    trial = _Trial(run, made, block, source, known)
     base = trial.timed(EAGER)
     rows, left = [base], share / len(block)
     if base["step_s"] * left < SOON_SECONDS:
@@ -70,9 +72,8 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 class _Trial:
-    def __init__(self, run: Run, block: Block, source: Source | None, known: Known) -> None:
-        self.run, self.block, self.source, self.known = run, block, source, known
-        self.made = recipe(run, "condensed")
+    def __init__(self, run: Run, made: Recipe, block: Block, source: Source | None, known: Known) -> None:
+        self.run, self.made, self.block, self.source, self.known = run, made, block, source, known
         first = self._synthesis(EAGER)
         self.count, self.device = len(first.guides), first.x.device
         self.gradients = self._gradients(first)

@@ -102,6 +102,10 @@ class Measured:
     """A block until its first step."""
     encode: float
     """An image."""
+    execution: str = "eager"
+    """Of the synthesis step."""
+    trial: float = 0.0
+    """Finding out which."""
     view: Loop | None = None
     """A label: one view of one image, rendered, answered, encoded, written."""
     shard_image: float = 0.0
@@ -262,7 +266,7 @@ def _synthesize(run: RunConfig, cost: Cost, found: Measured) -> float:
         units += [len(b) * (found.decode + found.encode) for b in blocks]
     first = found.waking if found.block else 0.0
     real = synth.initialize.use != "noise" or cost.sets > 1
-    return found.worker + first + (found.first_image if real else 0.0) + makespan(units, found.workers)
+    return found.trial + found.worker + first + (found.first_image if real else 0.0) + makespan(units, found.workers)
 
 
 def _relabel(run: RunConfig, cost: Cost, found: Measured) -> float:

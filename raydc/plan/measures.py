@@ -11,7 +11,8 @@ def measures(found: Measured) -> list[Item]:
     head, beside = f"measured on {found.device}", f"by one of {found.workers} at work"
     shown = []
     if found.block:
-        note = f"image-steps a second {beside}, {found.block_images} images a block; {spread(found.block.step)}"
+        done = f"{found.block_images} images a block, executed {found.execution}"
+        note = f"image-steps a second {beside}, {done}; {spread(found.block.step)}"
         shown.append(Item(head, "rate", "synthesis", found.rate, "rate", note))
     if found.view:
         note = f"labels a second {beside}; {spread(found.view.step)}"

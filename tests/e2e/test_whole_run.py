@@ -63,6 +63,14 @@ def test_both_data_sets_are_whole_and_of_the_size_asked_for(reference: Reference
     assert tiny.code("verify", reference.folder / "datasets/condensed") == 0
 
 
+def test_both_data_sets_say_how_their_networks_were_executed(reference: Reference) -> None:
+    chosen = json.loads((reference.folder / "execution.json").read_text())
+    assert chosen["synthesize"]["chosen"] == "eager" and "fewer than" in chosen["synthesize"]["why"]
+    for name in ("condensed", "random"):
+        told = reference.folder / "datasets" / name / "provenance/execution.json"
+        assert json.loads(told.read_text()) == chosen
+
+
 def test_status_and_inspect_speak_json(reference: Reference, capsys) -> None:  # type: ignore[no-untyped-def]
     assert tiny.code("status", reference.folder, "--json") == 0
     status = json.loads(capsys.readouterr().out)

@@ -110,7 +110,7 @@ def test_a_measured_step_is_a_step_of_a_block(probe: Probe, monkeypatch: pytest.
     probe.teachers(["resnet"])
     maker, ratios = BlockMaker(probe.run, recipe(probe.run, "condensed"), probe.source), []
     for _ in range(5):
-        measured = probe.blocks(0.2)["loop"].step.median
+        measured = probe.blocks(0.2, probe.execution()["chosen"])["loop"].step.median
         synthesis, began = maker.synthesis(probe.block), time.process_time()
 
         def until(block: Synthesis) -> bool:
@@ -137,7 +137,7 @@ def test_data_that_is_not_here_is_stood_in_for(tmp_path: Path) -> None:
         for made in _probe(wanted):
             assert made.real()["decode"] > 0
             made.teachers(["resnet"])
-            assert made.blocks(0.0)["images"] == 8
+            assert made.blocks(0.0, "eager")["images"] == 8
             assert made.labels(0.0)["loop"].step.median > 0
             assert made.student(0, 0.0)["loop"].step.median > 0
     assert not (tmp_path / "run").exists()

@@ -107,9 +107,10 @@ def _measure(config: RunConfig, data: Data) -> dict[str, Any]:
         some = {t.name for t in config.squeeze.teachers}
         wait([p.teachers.remote(some) for p in probes])
         squeeze, tests = _squeeze(config, probes)
-        blocks = wait([p.blocks.remote(SECONDS) for p in probes[: engine.workers]])
+        (how,) = wait([probes[0].execution.remote()])
+        blocks = wait([p.blocks.remote(SECONDS, how["chosen"]) for p in probes[: engine.workers]])
         # Those beyond the workers of synthesis only serve students: they need pixels too.
-        wait([p.blocks.remote(0.0) for p in probes[engine.workers :]])
+        wait([p.blocks.remote(0.0, how["chosen"]) for p in probes[engine.workers :]])
         labelled = wait([p.labels.remote(SECONDS) for p in probes])[: engine.workers]
         learnt, more = _students(config, probes[: judged.workers])
     return {
@@ -121,6 +122,8 @@ def _measure(config: RunConfig, data: Data) -> dict[str, Any]:
         "validation_images": len(data.source.validation) if known else None,
         "first_image": _mean(real, "first_image"),
         "decode": _mean(real, "decode"),
+        "execution": how["chosen"],
+        "trial": how["seconds"],
         "block_images": blocks[0]["images"],
         "block": _merged([b["loop"] for b in blocks]),
         "begin": _mean(blocks, "begin"),

@@ -24,16 +24,19 @@ import torch
 from raydc.condense.initialize import SCORED
 from raydc.condense.synthesize import Synthesis
 from raydc.config import RunConfig
+from raydc.config.axes.execution import EAGER, EXECUTIONS
 from raydc.config.axes.initialize import Real
 from raydc.engine.calibration import miniature
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, normalize_of, stored, teachers
 from raydc.engine.evaluate import jobs
+from raydc.engine.execution import share_of, soon
 from raydc.engine.labeler import codec, encoded, loss, settings
 from raydc.engine.live import LiveLabels, by_oneself, is_live
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
-from raydc.engine.synthesizer import BlockMaker
+from raydc.engine.synthesizer import BlockMaker, Recipe
+from raydc.engine.trial import tried
 from raydc.labels.views import draw
 from raydc.plan.blocks import Block
 from raydc.plan.forecast import Loop, Timing
@@ -140,15 +143,35 @@ class Probe:
         loop = self._trained(training, steps_per_epoch(len(few), batch), began, seconds)
         return {"loop": loop, "test": self._tested(training, batch)}
 
-    def blocks(self, seconds: float) -> dict[str, Any]:
+    @cached_property
+    def made(self) -> Recipe:
+        """How blocks are made; any real images will do in place of those that a teacher would choose."""
+        made = recipe(self.run, "condensed")
+        if made.synthesize.initialize.use not in SCORED:
+            return made
+        drawn = made.synthesize.model_copy(update={"initialize": Real(use="real")})
+        return dataclasses.replace(made, synthesize=drawn)
+
+    @property
+    def shown(self) -> Source | None:
+        """Where first pixels come from."""
+        return None if self.run.config.data.use == "none" else self.source
+
+    def execution(self) -> dict[str, Any]:
+        """The execution that the run would choose, the reason, and the seconds that it takes to find out."""
+        named, share = self.run.config.engine.execution.synthesize, share_of(self.run, self._blocks)
+        if named != "auto" or not self.made.teachers:
+            return {"chosen": EAGER.name if named == "auto" else named, "why": "the config's", "seconds": 0.0}
+        began, found = time.perf_counter(), soon(self.run, share, len(self.classes))
+        if found is None:
+            found = tried(self.run, self.made, self.block, share, self.shown, miniature.statistics)
+        return {**found, "seconds": time.perf_counter() - began}
+
+    def blocks(self, seconds: float, execution: str) -> dict[str, Any]:
         """The first block: its start, some of its steps, and the encoding of its images, which the others look at."""
         config = self.run.config
-        began, made = time.perf_counter(), recipe(self.run, "condensed")
-        if made.synthesize.initialize.use in SCORED:  # any real images will do
-            drawn = made.synthesize.model_copy(update={"initialize": Real(use="real")})
-            made = dataclasses.replace(made, synthesize=drawn)
-        source = None if config.data.use == "none" else self.source
-        maker = BlockMaker(self.run, made, source, miniature.statistics)
+        began = time.perf_counter()
+        maker = BlockMaker(self.run, self.made, self.shown, miniature.statistics, EXECUTIONS[execution])
         start = maker.start(self.block)
         opened = time.perf_counter() - began
         begin = Timing.of(self._paced(lambda: maker.start(self.block), 0.0)).median
