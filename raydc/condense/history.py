@@ -18,7 +18,7 @@ class History:
         """Keep the unweighted terms of a step."""
         self.steps.append(step)
         for name, value in terms.items():
-            self.terms.setdefault(name, []).append(value.detach())
+            self.terms.setdefault(name, []).append(value.detach().clone())
 
     def plain(self) -> dict[str, list[float] | list[int]]:
         """The history as numbers, rounded to six digits so that they print alike everywhere."""

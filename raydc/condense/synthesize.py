@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from raydc.condense.augment import augment
+from raydc.condense.augment import augment, by_lines, linear, lines
 from raydc.condense.discrepancy import DISCREPANCIES, Look, Term
+from raydc.condense.draws import Draws, Pixels, Tensors, draw_teachers
+from raydc.condense.execution import Recorder
 from raydc.condense.guide import Guide
 from raydc.condense.history import History
 from raydc.condense.schedule import cosine
@@ -55,63 +57,118 @@ class Synthesis:
     def _enter(self, x: torch.Tensor) -> None:
         """Begin a stage: new pixels, a new optimiser, terms that remember nothing."""
         self.x = x.detach().clone().requires_grad_(True)
-        adam = self.config.optimizer
-        self.adam = torch.optim.Adam([self.x], lr=adam.lr, betas=adam.betas, eps=adam.eps, fused=self.x.is_cuda)
+        self.adam = self._optimizer()
         self.terms: dict[str, tuple[float, Term]] = {
             c.use: (c.weight, DISCREPANCIES[c.use](c)) for c in self.config.objective if c.weight > 0
         }
+        self._rows: dict[int, torch.Tensor] = {}
+        self._recorders: dict[tuple[tuple[int, ...], int], Recorder] = {}
+        if self._recorded:
+            self._recordable()
+
+    def _optimizer(self) -> torch.optim.Adam:
+        adam, fused = self.config.optimizer, self.x.is_cuda
+        if not self._recorded:
+            return torch.optim.Adam([self.x], lr=adam.lr, betas=adam.betas, eps=adam.eps, fused=fused)
+        lr = torch.tensor(adam.lr, device=self.x.device)
+        return torch.optim.Adam([self.x], lr=lr, betas=adam.betas, eps=adam.eps, fused=fused, capturable=fused)
+
+    @property
+    def _recorded(self) -> bool:
+        return self.guides[0].execution.how == "graph"
+
+    def _recordable(self) -> None:
+        """Refuse what cannot be recorded.
+
+        Raises:
+            ValueError: a term or an augmentation that asks the device or the host for something at every step.
+        """
+        terms = [use for use, (_, term) in self.terms.items() if not term.recordable]
+        if terms or not linear(self.config.augment):
+            which = ", ".join(terms) or "an augmentation that is more than moving and blending"
+            raise ValueError(f"a step with {which} cannot be recorded as a graph. Choose another engine.execution")
 
     def step(self) -> None:
         """Take one optimisation step."""
         config, t = self.config, self.done
         if config.stages and t and config.stage(t) != config.stage(t - 1):
             self._next_stage(config.stage(t))
-        for group in self.adam.param_groups:
-            group["lr"] = config.optimizer.lr * cosine(t, config.steps)
-        self.x.grad, said = self.gradient()
-        self.adam.step()
-        if config.clamp:
-            with torch.no_grad():
-                self.space.clamp_(self.x)
+        draws = self.draws()
+        said = self._replay(draws) if self._recorded else self._advance(draws, draws.lr, self._seen(draws), draws.terms)
         if t % config.log_every == 0 or t == config.steps - 1:
             self.history.add(t, said)
         self.done = t + 1
 
     def gradient(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The gradient of the next step by the pixels, like them, and the unweighted terms of its objective."""
-        t, found = self.done, torch.zeros_like(self.x)
-        key, places = self.key.child("step", t), self._places(t)
-        said: dict[str, torch.Tensor] = {}
+        draws = self.draws()
+        return self._gradient(draws, self._seen(draws), draws.terms)
+
+    def draws(self) -> Draws:
+        """What chance and schedule say of the next step."""
+        config, t = self.config, self.done
+        key = self.key.child("step", t)
+        places = draw_teachers(config.teachers.sampling, len(self.guides), key, t)
+        terms = {}
         for place in places:
-            terms = self._look(place, key, t)
+            for use, (_, term) in self.terms.items():
+                drawn = term.draw(self.guides[place].layers, key)
+                if drawn is not None:
+                    terms[f"{use}.{place}"] = torch.from_numpy(drawn)
+        moving = tuple(n for n, begin in enumerate(self.begins) if begin <= t)
+        return Draws(t, key, places, moving, config.optimizer.lr * cosine(t, config.steps), terms)
+
+    def _seen(self, draws: Draws) -> Pixels:
+        """The augmentations of a step."""
+        config = self.config
+        return lambda pixels: augment(pixels, config.augment, draws.key, draws.step, config.steps)
+
+    def _advance(self, draws: Draws, lr: float | torch.Tensor, seen: Pixels, drawn: Tensors) -> Tensors:
+        """Move the pixels; the unweighted terms of the objective where they were."""
+        self.x.grad, said = self._gradient(draws, seen, drawn)
+        for group in self.adam.param_groups:
+            if isinstance(lr, torch.Tensor):
+                group["lr"].copy_(lr)
+            else:
+                group["lr"] = lr
+        self.adam.step()
+        if self.config.clamp:
+            with torch.no_grad():
+                self.space.clamp_(self.x)
+        return said
+
+    def _replay(self, draws: Draws) -> Tensors:
+        """The same, with all that changes as numbers that are copied to the device ahead of it."""
+        self._next, size = draws, (int(self.x.shape[2]), int(self.x.shape[3]))
+
+        def advance(inputs: Tensors) -> Tensors:
+            return self._advance(
+                self._next, inputs["lr"], lambda x: by_lines(x, inputs["rows"], inputs["columns"]), inputs
+            )
+
+        rows, columns = lines(self.config.augment, draws.key, len(draws.moving), size, draws.step, self.config.steps)
+        recorder = self._recorders.setdefault((draws.places, len(draws.moving)), Recorder(advance, self.x.device))
+        moved = {"rows": torch.from_numpy(rows), "columns": torch.from_numpy(columns)}
+        return recorder({"lr": torch.tensor(draws.lr), **moved, **draws.terms})
+
+    def _gradient(self, draws: Draws, seen: Pixels, drawn: Tensors) -> tuple[torch.Tensor, Tensors]:
+        found, said = torch.zeros_like(self.x), Tensors()
+        for place in draws.places:
+            terms = self._look(place, draws, seen, drawn)
             objective = torch.stack([weight * terms[use] for use, (weight, _) in self.terms.items()]).sum()
             scale = self.guides[place].execution.loss_scale
             (pulled,) = torch.autograd.grad(objective * scale, [self.x])
-            found += pulled / (scale * len(places))
+            found += pulled / (scale * len(draws.places))
             for use, value in terms.items():
-                said[use] = said.get(use, 0.0) + value.detach() / len(places)
+                said[use] = said.get(use, 0.0) + value.detach() / len(draws.places)
         return found, said
 
-    def _places(self, step: int) -> list[int]:
-        """Which teachers of the pool look at a step."""
-        count = len(self.guides)
-        match self.config.teachers.sampling:
-            case "round_robin":
-                return [step % count]
-            case "random":
-                return [int(self.key.child("step", step, "teacher").integers(0, count))]
-            case "all":
-                return list(range(count))
-        return [0]
-
-    def _look(self, place: int, key: Key, t: int) -> dict[str, torch.Tensor]:
+    def _look(self, place: int, draws: Draws, seen: Pixels, drawn: Tensors) -> Tensors:
         """The unweighted terms in the eyes of one teacher."""
-        config, guide = self.config, self.guides[place]
-        moving = [n for n, begin in enumerate(self.begins) if begin <= t]
-        rows = None if len(moving) == len(self.begins) else torch.tensor(moving, device=self.x.device)
-
-        def seen(pixels: torch.Tensor) -> torch.Tensor:
-            return augment(pixels, config.augment, key, t, config.steps)
+        guide, count = self.guides[place], len(draws.moving)
+        if count < len(self.begins) and count not in self._rows:
+            self._rows[count] = torch.tensor(draws.moving, device=self.x.device)
+        rows = self._rows.get(count)
 
         def answer(pixels: torch.Tensor) -> torch.Tensor:
             with torch.no_grad():
@@ -121,8 +178,9 @@ class Synthesis:
         view = seen(pixels)
         logits, taps = guide.look(view, self.space, self._wanted(guide))
         labels = self.labels if rows is None else self.labels[rows]
-        classes = self.classes if rows is None else tuple(self.classes[n] for n in moving)
-        look = Look(pixels, rows, view, labels, classes, logits, taps, guide, place, key, answer)
+        classes = tuple(self.classes[n] for n in draws.moving)
+        own = {use: drawn[f"{use}.{place}"].to(view.device) for use in self.terms if f"{use}.{place}" in drawn}
+        look = Look(pixels, rows, view, labels, classes, logits, taps, own, guide, place, draws.key, answer)
         return {use: term(look) for use, (_, term) in self.terms.items()}
 
     def _wanted(self, guide: Guide) -> dict[int, int]:

@@ -138,7 +138,9 @@ def look_at(
         with torch.no_grad():
             return guide.logits(seen(pixels), PLAIN)
 
-    return Look(x, rows, view, torch.tensor(own), own, logits, taps, guide, place, key, answer)
+    drawn = term.draw(guide.layers, key)
+    draws = {} if drawn is None else {term.config.use: torch.from_numpy(drawn)}
+    return Look(x, rows, view, torch.tensor(own), own, logits, taps, draws, guide, place, key, answer)
 
 
 def judged(term: Term, guide: Guide | nn.Module, x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:

@@ -7,10 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torchvision.transforms import v2
 
-from raydc.condense.augment import AUGMENTATIONS, augment, flip, padded_crop, patch_shuffle, resized_crop, roll
-from raydc.config.axes.augment import Flip, PaddedCrop, PatchShuffle, ResizedCrop, Roll
+from raydc.condense.augment import (
+    AUGMENTATIONS,
+    augment,
+    by_lines,
+    flip,
+    linear,
+    lines,
+    padded_crop,
+    patch_shuffle,
+    resized_crop,
+    roll,
+)
+from raydc.config.axes.augment import Augment, Flip, PaddedCrop, PatchShuffle, ResizedCrop, Roll
 from raydc.config.base import Anneal
 from raydc.keys import Key
 from tests.condense.nets import order, pixels
@@ -229,3 +241,32 @@ def test_the_same_key_gives_the_same_look_and_half_precision_is_near(record: Any
 def test_a_shared_look_knows_no_order_of_images(record: Any) -> None:
     p = order(4)
     assert torch.equal(augment(X[p], [record], KEY, 0, 1), augment(X, [record], KEY, 0, 1)[p])
+
+
+# ---- as matrices ------------------------------------------------------------------------------------------------
+LINEAR = [
+    {"use": "resized_crop"},
+    {"use": "padded_crop", "pad": 5},
+    {"use": "flip"},
+    {"use": "roll", "max_offset": 9},
+    {"use": "patch_shuffle", "factor": 5},
+]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("chosen", [*range(5), slice(0, 5), slice(None, None, -1)])
+def test_as_matrices_they_are_the_same(chosen: int | slice, shared: bool) -> None:
+    trees = [LINEAR[chosen]] if isinstance(chosen, int) else LINEAR[chosen]
+    configs = [
+        TypeAdapter(Augment).validate_python({**t, **({} if t["use"] == "roll" else {"shared": shared})}) for t in trees
+    ]
+    assert linear(configs)
+    for step in range(5):
+        key = Key((0, "step", step))
+        rows, columns = lines(configs, key, len(X), (24, 24), step, 5)
+        got = by_lines(X, torch.from_numpy(rows), torch.from_numpy(columns))
+        torch.testing.assert_close(got, augment(X, configs, key, step, 5), rtol=0, atol=2e-5)
+
+
+def test_what_does_more_than_move_and_blend_has_no_matrices() -> None:
+    assert not linear([TypeAdapter(Augment).validate_python({"use": "dsa"})])

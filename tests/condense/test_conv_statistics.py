@@ -118,8 +118,8 @@ def test_pictures_of_another_size_than_those_of_the_statistics_are_refused() -> 
 
 # ---- layers left out --------------------------------------------------------------------------------------------
 def looked_at(component: ConvStatisticsTerm, guide: Guide, step: int) -> set[str]:
-    out = component.left_out(guide.layers, LOOK.child(step))
-    return {guide.layers[n].name for n in component.tap(guide.layers) if n not in out}
+    there = component.draw(guide.layers, LOOK.child(step))
+    return {guide.layers[n].name for n in component.tap(guide.layers) if there is None or there[n]}
 
 
 def test_layers_are_left_out_by_the_key_alone() -> None:
@@ -172,7 +172,7 @@ def test_a_step_without_any_layer_is_zero_and_pulls_nowhere() -> None:
 def test_batch_norm_is_never_left_out() -> None:
     component = BNStatisticsTerm(BNStatistics(use="bn_statistics"))
     guide = teacher()
-    assert all(component.left_out(guide.layers, LOOK.child(t)) == set() for t in range(20))
+    assert all(component.draw(guide.layers, LOOK.child(t)) is None for t in range(20))
     assert len(component.tap(guide.layers)) == 1
 
 

@@ -15,6 +15,7 @@ from raydc.condense.execution.compiler import CACHE
 from raydc.condense.execution.explicit import Stem
 from raydc.condense.guide import Guide
 from raydc.condense.observer import Observer
+from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis
 from raydc.config.axes.execution import EAGER, EXECUTIONS, Execution
 from raydc.config.stages.synthesize import SynthesizeConfig
@@ -183,3 +184,65 @@ def test_what_cannot_be_compiled_whole_is_refused() -> None:
     observer = Observer(frozen(Counting()), EXECUTIONS["compiled"])
     with pytest.raises(Exception, match=r"(?i)unsupported|data.dependent|graph"):
         observer.look(pixels(2, 4).requires_grad_(True), {0: 0})
+
+
+# ---- the recorded step ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("sampling", ["round_robin", "all"])
+def test_a_recorded_step_goes_the_same_way(sampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that changes from step to step as inputs, all that is remembered in place; here the graph is only called."""
+    monkeypatch.setattr("raydc.condense.observer.compiled", lambda function: function)
+    made = {}
+    for name in ("eager", "graph"):
+        settings = SynthesizeConfig.model_validate(
+            {
+                "ipc": 2, "steps": 6, "rounds": 2, "initialize": {"use": "noise"}, "blocks": {"group": "class_major"},
+                "teachers": {"sampling": sampling}, "objective": [*TERMS, {"use": "flatness"}], "log_every": 1,
+                "augment": [{"use": "resized_crop"}, {"use": "flip"}, {"use": "roll", "max_offset": 2}],
+            }
+        )  # fmt: skip
+        networks = [frozen(TinyResNet(), "a").double(), frozen(TinyMobile(), "b").double()]
+        guides = [Guide(n, lambda z: z, PLAIN, invented(n, 6, 4, 5), EXECUTIONS[name]) for n in networks]
+        made[name] = Synthesis(settings, guides, pixels(4, 6).double(), [0, 0, 1, 1], [0, 1, 0, 1], Key((0, "b")))
+        state = None
+        for step in range(6):
+            if step == 4:
+                made[name].restore(state)
+            made[name].step()
+            if step == 3:
+                state = made[name].state()
+    torch.testing.assert_close(made["graph"].x, made["eager"].x, rtol=0, atol=1e-4)
+    one, other = (made[name].history.plain() for name in ("graph", "eager"))
+    assert one["conv_statistics"] == pytest.approx(other["conv_statistics"], rel=1e-4)
+
+
+def test_what_cannot_be_recorded_is_refused() -> None:
+    for change, said in (
+        ({"objective": [{"use": "densification"}]}, "densification"),
+        ({"augment": [{"use": "dsa"}]}, "more than"),
+    ):
+        settings = SynthesizeConfig.model_validate(
+            {"ipc": 2, "steps": 4, "initialize": {"use": "noise"}, "blocks": {"group": "class_major"},
+             "objective": TERMS, **change}
+        )  # fmt: skip
+        guide = Guide(frozen(TinyResNet()), lambda z: z, PLAIN, None, EXECUTIONS["graph"])
+        with pytest.raises(ValueError, match=f"{said}.* cannot be recorded"):
+            Synthesis(settings, [guide], pixels(2, 6), [0, 0], [0, 1], Key((0,)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU records")
+@pytest.mark.parametrize("name", ["compiled", "compiled-fp16", "graph", "graph-fp16"])
+def test_on_a_gpu_every_execution_goes_the_eager_way(name: str) -> None:
+    made = {}
+    for which in ("eager", name):
+        network = frozen(TinyResNet()).cuda()
+        guide = Guide(network, lambda z: z, Space((0.0,) * 3, (1.0,) * 3, "cuda"), None, EXECUTIONS[which])
+        settings = SynthesizeConfig.model_validate(
+            {"ipc": 1, "steps": 12, "initialize": {"use": "noise"}, "objective": TERMS[:1] + [{"use": "bn_statistics"}],
+             "augment": [{"use": "resized_crop"}, {"use": "flip"}], "log_every": 1}
+        )  # fmt: skip
+        made[which] = Synthesis(settings, [guide], pixels(4, 32).cuda(), [0, 1, 2, 3], [0] * 4, Key((0, "b")))
+        for _ in range(12):
+            made[which].step()
+    one, other = (made[which].history.plain()["bn_statistics"] for which in ("eager", name))
+    assert other == pytest.approx(one, rel=0.05)
+    assert cosine(made[name].x.detach().flatten().double(), made["eager"].x.detach().flatten().double()) > 0.98

@@ -110,9 +110,9 @@ def reference(
         box = resized_crop.draw(crop, key.child(0, "resized_crop"), len(x), (SIDE, SIDE), t, STEPS)
         coin = flip.draw(mirror, key.child(1, "flip"), len(x), (SIDE, SIDE), t, STEPS)
         look = lambda v, box=box, coin=coin: flip.apply(resized_crop.apply(v, box), coin)  # noqa: E731
-        out = drop.left_out(guides[j].layers, key)
+        there = drop.draw(guides[j].layers, key)
         for n, hook in enumerate(hooks[j]):
-            hook.dropped = n in out
+            hook.dropped = hook.conv and there is not None and not there[n]
         adam.zero_grad()
         view = look(x)
         logits = guides[j].network(view)

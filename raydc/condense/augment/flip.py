@@ -19,6 +19,12 @@ def draw(config: Flip, key: Key, count: int, size: tuple[int, int], step: int, s
     return key.uniform(1 if config.shared else count) < config.p
 
 
+def lines(mirrored: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The same as matrices over rows ``[1, H, H]`` and columns ``[count or 1, W, W]``."""
+    plain = np.eye(size[1], dtype=np.float32)
+    return np.eye(size[0], dtype=np.float32)[None], np.where(mirrored[:, None, None], plain[::-1], plain)
+
+
 def apply(x: torch.Tensor, mirrored: np.ndarray) -> torch.Tensor:
     """Mirror ``[B, C, H, W]``, all images by one coin or each by its own."""
     if len(mirrored) == 1:

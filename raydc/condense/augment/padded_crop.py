@@ -24,6 +24,15 @@ def draw(config: PaddedCrop, key: Key, count: int, size: tuple[int, int], step: 
     return np.insert(corners, 0, config.pad, axis=1)
 
 
+def lines(windows: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The same as matrices over rows ``[count or 1, H, H]`` and columns ``[count or 1, W, W]``; the border is 0."""
+    rows, columns = (
+        np.stack([np.eye(n, k=int(at), dtype=np.float32) for at in windows[:, 1 + axis] - windows[:, 0]])
+        for axis, n in enumerate(size)
+    )
+    return rows, columns
+
+
 def apply(x: torch.Tensor, windows: np.ndarray) -> torch.Tensor:
     """Cut windows of ``[B, C, H, W]``, all images by one row or each by its own."""
     height, width = x.shape[2:]

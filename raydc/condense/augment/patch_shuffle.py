@@ -26,6 +26,24 @@ def draw(config: PatchShuffle, key: Key, count: int, size: tuple[int, int], step
     return np.stack(orders).reshape(each, 2, config.factor)
 
 
+def lines(orders: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The same as matrices over rows ``[count or 1, H, H]`` and columns ``[count or 1, W, W]``."""
+    columns, rows = (
+        np.stack([np.eye(n, dtype=np.float32)[_places(n, order)] for order in orders[:, axis].tolist()])
+        for axis, n in enumerate(size[::-1])
+    )
+    return rows, columns
+
+
+def _places(side: int, order: list[int]) -> np.ndarray:
+    """Where each line comes from."""
+    return np.concatenate([np.array_split(np.arange(side), _cuts(side, len(order)))[n] for n in order])
+
+
+def _cuts(side: int, count: int) -> list[int]:
+    return [side // count * n for n in range(1, count)]
+
+
 def apply(x: torch.Tensor, orders: np.ndarray) -> torch.Tensor:
     """Permute the strips of ``[B, C, H, W]``, of all images by one row or of each by its own."""
     pieces = x.split(1) if len(orders) > 1 else [x]
@@ -36,7 +54,5 @@ def apply(x: torch.Tensor, orders: np.ndarray) -> torch.Tensor:
 
 
 def _permuted(x: torch.Tensor, order: list[int], dim: int) -> torch.Tensor:
-    side, count = x.shape[dim], len(order)
-    sizes = [side // count] * (count - 1) + [side - side // count * (count - 1)]
-    strips = x.split(sizes, dim)
+    strips = x.tensor_split(_cuts(x.shape[dim], len(order)), dim)
     return torch.cat([strips[n] for n in order], dim)

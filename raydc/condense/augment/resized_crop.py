@@ -27,6 +27,25 @@ def draw(config: ResizedCrop, key: Key, count: int, size: tuple[int, int], step:
     return resized_crop_boxes(key, 1 if config.shared else count, size[0], size[1], least, 1.0, config.ratio)
 
 
+def lines(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The same as matrices over rows ``[count or 1, H, H]`` and columns ``[count or 1, W, W]``."""
+    rows, columns = (
+        np.stack([_enlarging(int(box[axis]), int(box[2 + axis]), n) for box in boxes]) for axis, n in enumerate(size)
+    )
+    return rows, columns
+
+
+def _enlarging(start: int, length: int, side: int) -> np.ndarray:
+    """Bilinear, half-pixel centres, nothing beyond the crop: ``[side, side]``."""
+    at = np.clip((np.arange(side) + 0.5) * (length / side) - 0.5, 0.0, length - 1.0)
+    low = at.astype(np.int64)
+    high, share = np.minimum(low + 1, length - 1), at - low
+    found, out = np.zeros((side, side)), np.arange(side)
+    np.add.at(found, (out, start + low), 1.0 - share)
+    np.add.at(found, (out, start + high), share)
+    return found.astype(np.float32)
+
+
 def apply(x: torch.Tensor, boxes: np.ndarray) -> torch.Tensor:
     """Crop ``[B, C, H, W]`` by one box, or each image by its own, and enlarge to ``[B, C, H, W]``."""
     pieces = x.split(1) if len(boxes) > 1 else [x]

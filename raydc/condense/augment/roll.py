@@ -20,6 +20,12 @@ def draw(config: Roll, key: Key, count: int, size: tuple[int, int], step: int, s
     return key.integers(config.min_offset, config.max_offset + 1, 2)
 
 
+def lines(offsets: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The same as matrices over rows ``[1, H, H]`` and columns ``[1, W, W]``."""
+    rows, columns = (np.roll(np.eye(n, dtype=np.float32), by, 0) for n, by in zip(size, offsets.tolist(), strict=True))
+    return rows[None], columns[None]
+
+
 def apply(x: torch.Tensor, offsets: np.ndarray) -> torch.Tensor:
     """Shift ``[B, C, H, W]`` circularly."""
     return torch.roll(x, shifts=(int(offsets[0]), int(offsets[1])), dims=(2, 3))

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from raydc.condense.discrepancy.matching import MatchingTerm
 from raydc.condense.discrepancy.term import Look
 from raydc.condense.moments import Moments
@@ -32,11 +34,14 @@ class ConvStatisticsTerm(MatchingTerm):
         tile = self.config.tile if "tile" in self.config.by else 0
         return {n: tile for n, layer in enumerate(layers) if layer.kind == "conv"}
 
-    def left_out(self, layers: list[Layer], key: Key) -> set[int]:
-        """Each convolution by a draw of the step."""
+    def draw(self, layers: list[Layer], key: Key) -> np.ndarray | None:
+        """Which convolutions the step compares: float32 ``[len(layers)]``, 1 or 0."""
+        if not self.config.drop:
+            return None
         convolutions = list(self.tap(layers))
-        dropped = key.child("drop").uniform(len(convolutions)) < self.config.drop
-        return {n for n, out in zip(convolutions, dropped, strict=True) if out}
+        there = np.zeros(len(layers), np.float32)
+        there[convolutions] = key.child("drop").uniform(len(convolutions)) >= self.config.drop
+        return there
 
     def of_all(self, look: Look, position: int) -> Moments:
         """The statistics of the real data."""

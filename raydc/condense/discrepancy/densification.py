@@ -27,6 +27,7 @@ class DensificationTerm(Term):
     """The distance of each class's spectrum from a flatter one."""
 
     config: Densification
+    recordable = False
 
     def __call__(self, look: Look) -> torch.Tensor:
         """The sum over classes, a scalar; classes of equal size are decomposed together."""

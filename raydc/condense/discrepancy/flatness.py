@@ -40,14 +40,22 @@ class FlatnessTerm(Term):
 
     def _average(self, look: Look) -> torch.Tensor:
         """The average with the pixels of this step in it, once a step however many teachers look."""
-        if self._kept is None or look.key != self._step:
-            now, decay = look.pixels.detach(), self.config.decay
-            rows = torch.arange(len(now), device=now.device) if look.rows is None else look.rows
-            before = now.clone()
-            if self._kept is not None and self._rows is not None:
-                before[torch.searchsorted(rows, self._rows)] = self._kept
-            self._kept, self._rows, self._step = before + (1.0 - decay) * (now - before), rows, look.key
-        return self._kept
+        now, kept = look.pixels.detach(), self._kept
+        if kept is None or look.key != self._step:
+            if kept is None or len(kept) != len(now):
+                kept = self._begin(now, look.rows)
+            self._step = look.key
+            kept += (1.0 - self.config.decay) * (now - kept)  # in place: a recorded step finds it there
+        return kept
+
+    def _begin(self, now: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """Take up images that begin to move, and keep what is known of the others."""
+        rows = torch.arange(len(now), device=now.device) if rows is None else rows
+        kept = now.clone()
+        if self._kept is not None and self._rows is not None:
+            kept[torch.searchsorted(rows, self._rows)] = self._kept
+        self._kept, self._rows = kept, rows
+        return kept
 
     def state(self) -> dict[str, torch.Tensor]:
         """The average, and which images of the block it is of."""

@@ -22,10 +22,9 @@ import torch
 from raydc.condense.discrepancy.average import RunningAverage
 from raydc.condense.discrepancy.term import Look, Term
 from raydc.condense.moments import Moments, wide
-from raydc.condense.observer import Layer, Seen
+from raydc.condense.observer import Seen
 from raydc.condense.segments import Segments
 from raydc.config.axes.discrepancy import Matching
-from raydc.keys import Key
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,10 @@ class Goals:
     """Each with its share, its vectors in the order of those of the look."""
     weights: torch.Tensor
     """``[L]``: of the layers."""
+    positions: torch.Tensor
+    """int64 ``[L]``: of the layers among all of the network."""
+    all: torch.Tensor
+    """``[L]``: ones."""
     by_channel: Segments
     by_tile: Segments
 
@@ -62,16 +65,13 @@ class MatchingTerm(Term):
         """The statistics that are compared: fields of :class:`Moments`."""
         return ("mean", "var")
 
-    def left_out(self, layers: list[Layer], key: Key) -> set[int]:
-        """The layers that a step does not compare. A pure function of its arguments."""
-        return set()
-
     def __call__(self, look: Look) -> torch.Tensor:
         """The distance, a scalar."""
         seen = look.taps.get(self.kind)
         if seen is None:  # nothing to say; 0, yet of the graph: the step's only term may be this one
             return 0.0 * wide(look.logits).sum()
-        goals, there = self._of(look, seen), self._there(look, seen)
+        goals = self._of(look, seen)
+        there = self._there(look, goals)
         weights = goals.weights * there
         total = weights.new_zeros(())
         for kind in self.kinds():
@@ -86,10 +86,10 @@ class MatchingTerm(Term):
             return total
         return total / (there.sum().clamp_min(1.0) * len(self.kinds()))
 
-    def _there(self, look: Look, seen: Seen) -> torch.Tensor:
-        """1 for the layers that this step compares, 0 for the others."""
-        out = self.left_out(look.guide.layers, look.key)
-        return torch.tensor([float(n not in out) for n in seen.positions], device=look.logits.device)
+    def _there(self, look: Look, goals: Goals) -> torch.Tensor:
+        """1 for the layers that this step compares, 0 for the others, ``[L]``."""
+        drawn = look.drawn.get(f"{self.kind}_statistics")
+        return goals.all if drawn is None else drawn[goals.positions]
 
     def _of(self, look: Look, seen: Seen) -> Goals:
         """The goals of a look: those of the last one of this teacher, unless other classes or sizes are seen."""
@@ -112,8 +112,11 @@ class MatchingTerm(Term):
                 _check(parts, tiles if "tile" in kind else channels)
             joined = {kind: torch.cat(parts).to(device, dtype) for kind, parts in vectors.items()}
             targets.append((share, Moments(*(joined.get(field) for field in Moments._fields))))  # type: ignore[arg-type]
-        return Goals(asked, targets, torch.tensor(weights, device=device, dtype=dtype),
-                     Segments(channels, device), Segments(tiles, device))  # fmt: skip
+        return Goals(
+            asked, targets, torch.tensor(weights, device=device, dtype=dtype),
+            torch.tensor(seen.positions, device=device), torch.ones(len(weights), device=device),
+            Segments(channels, device), Segments(tiles, device),
+        )  # fmt: skip
 
     def _shares(self, look: Look, seen: Seen) -> list[tuple[float, list[Moments]]]:
         share, found = self.config.category, []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from raydc.condense.guide import Guide
@@ -30,6 +31,8 @@ class Look:
     logits: torch.Tensor
     """float32 ``[B, K]``."""
     taps: Taps
+    drawn: Mapping[str, torch.Tensor]
+    """What terms have drawn for the step, by their names."""
     guide: Guide
     place: int
     """Of the teacher in the pool: what is averaged over steps is averaged for each teacher."""
@@ -42,12 +45,19 @@ class Look:
 class Term:
     """A term of the objective, for one block: a distance, and what it remembers from step to step."""
 
+    recordable = True
+    """Whether a step with it can be recorded: it asks the device for no number, and remembers in place."""
+
     def __init__(self, config: Any) -> None:
         self.config = config
 
     def tap(self, layers: list[Layer]) -> Mapping[int, int]:
         """The layers to look at: position, and side of the tiles or 0. A pure function of its argument."""
         return {}
+
+    def draw(self, layers: list[Layer], key: Key) -> np.ndarray | None:
+        """What the term leaves to chance in a step, as numbers of the host; None: nothing. Pure."""
+        return None
 
     def __call__(self, look: Look) -> torch.Tensor:
         """The unweighted distance, a scalar."""

@@ -2,5 +2,6 @@
 
 from raydc.condense.execution.compiler import compiled
 from raydc.condense.execution.explicit import explicit
+from raydc.condense.execution.recorder import Recorder
 
-__all__ = ["compiled", "explicit"]
+__all__ = ["Recorder", "compiled", "explicit"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 ExecutionName = Literal[
-    "auto", "eager", "eager-bf16", "eager-fp16", "compiled", "compiled-bf16", "compiled-fp16"
+    "auto", "eager", "eager-bf16", "eager-fp16", "compiled", "compiled-bf16", "compiled-fp16",
+    "graph", "graph-bf16", "graph-fp16",
 ]  # fmt: skip
 """An execution by name, or the fastest that passes a trial on the machines of the run."""
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -17,8 +18,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class Execution:
     """One way to do a step."""
 
-    how: Literal["eager", "compiled"] = "eager"
-    """Operation by operation, or by kernels that a compiler makes of the whole network."""
+    how: Literal["eager", "compiled", "graph"] = "eager"
+    """Operation by operation; by kernels that a compiler makes of the whole network; or by these, and the rest of the
+    step, as one CUDA graph. Without a GPU the last is as ``compiled``, with augmentations as matrices."""
     precision: Precision = "fp32"
 
     @property
@@ -45,5 +47,8 @@ EXECUTIONS: dict[str, Execution] = {
         Execution("compiled"),
         Execution("compiled", "bf16"),
         Execution("compiled", "fp16"),
+        Execution("graph"),
+        Execution("graph", "bf16"),
+        Execution("graph", "fp16"),
     )
 }
