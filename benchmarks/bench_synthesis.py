@@ -211,7 +211,7 @@ def phases(variants: dict[str, Any], config: SynthesizeConfig, known: list[Any],
 def updated(block: Synthesis, pulled: torch.Tensor) -> None:
     """Adam and the clamp."""
     block.x.grad = pulled
-    block.adam.step()
+    block.adam.step(0.1)
     with torch.no_grad():
         block.space.clamp_(block.x)
 

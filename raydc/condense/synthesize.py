@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from raydc.condense.adam import Adam
 from raydc.condense.augment import augment, by_lines, linear, lines
 from raydc.condense.discrepancy import DISCREPANCIES, Look, Term
 from raydc.condense.draws import Draws, Pixels, Tensors, draw_teachers
@@ -57,7 +58,7 @@ class Synthesis:
     def _enter(self, x: torch.Tensor) -> None:
         """Begin a stage: new pixels, a new optimiser, terms that remember nothing."""
         self.x = x.detach().clone().requires_grad_(True)
-        self.adam = self._optimizer()
+        self.adam = Adam(self.x, self.config.optimizer)
         self.terms: dict[str, tuple[float, Term]] = {
             c.use: (c.weight, DISCREPANCIES[c.use](c)) for c in self.config.objective if c.weight > 0
         }
@@ -65,13 +66,6 @@ class Synthesis:
         self._recorders: dict[tuple[tuple[int, ...], int], Recorder] = {}
         if self._recorded:
             self._recordable()
-
-    def _optimizer(self) -> torch.optim.Adam:
-        adam, fused = self.config.optimizer, self.x.is_cuda
-        if not self._recorded:
-            return torch.optim.Adam([self.x], lr=adam.lr, betas=adam.betas, eps=adam.eps, fused=fused)
-        lr = torch.tensor(adam.lr, device=self.x.device)
-        return torch.optim.Adam([self.x], lr=lr, betas=adam.betas, eps=adam.eps, fused=fused, capturable=fused)
 
     @property
     def _recorded(self) -> bool:
@@ -126,12 +120,7 @@ class Synthesis:
     def _advance(self, draws: Draws, lr: float | torch.Tensor, seen: Pixels, drawn: Tensors) -> Tensors:
         """Move the pixels; the unweighted terms of the objective where they were."""
         self.x.grad, said = self._gradient(draws, seen, drawn)
-        for group in self.adam.param_groups:
-            if isinstance(lr, torch.Tensor):
-                group["lr"].copy_(lr)
-            else:
-                group["lr"] = lr
-        self.adam.step()
+        self.adam.step(lr)
         if self.config.clamp:
             with torch.no_grad():
                 self.space.clamp_(self.x)
@@ -218,13 +207,12 @@ class Synthesis:
     def state(self) -> dict[str, torch.Tensor]:
         """A copy of what the next step depends on: pixels, Adam's moments, the terms' memory; and the history."""
         x = self.x.detach()
-        moments = self.adam.state.get(self.x) or {}
         remembered = {f"term.{use}.{k}": v for use, (_, term) in self.terms.items() for k, v in term.state().items()}
         return {
             "x": x.clone(),
-            "exp_avg": moments.get("exp_avg", torch.zeros_like(x)).clone(),
-            "exp_avg_sq": moments.get("exp_avg_sq", torch.zeros_like(x)).clone(),
-            "adam_steps": torch.tensor(int(moments.get("step", 0))),
+            "exp_avg": self.adam.exp_avg.clone(),
+            "exp_avg_sq": self.adam.exp_avg_sq.clone(),
+            "adam_steps": torch.tensor(int(self.adam.steps)),
             "done": torch.tensor(self.done),
             **remembered,
             **self.history.state(),
@@ -234,11 +222,9 @@ class Synthesis:
         """Go on from a state of the same block."""
         self._enter(state["x"].to(self.x.device))
         self.done = int(state["done"])
-        self.adam.state[self.x] = {
-            "step": torch.tensor(float(state["adam_steps"]), device=self.x.device if self.x.is_cuda else None),
-            "exp_avg": state["exp_avg"].to(self.x.device).clone(),
-            "exp_avg_sq": state["exp_avg_sq"].to(self.x.device).clone(),
-        }
+        self.adam.steps.fill_(float(state["adam_steps"]))
+        self.adam.exp_avg.copy_(state["exp_avg"])
+        self.adam.exp_avg_sq.copy_(state["exp_avg_sq"])
         for use, (_, term) in self.terms.items():
             prefix = f"term.{use}."
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

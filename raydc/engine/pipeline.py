@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
 from raydc.config.stages.engine import EngineConfig
@@ -75,6 +74,8 @@ def through(
         DataError: of some rows; the others are done. StorageError where to try again may help.
         ClusterError: the pipeline failed.
     """
+    from ray.data.exceptions import SystemException
+
     patient()
     actors = max(1, min(engine.workers, len(rows)))
     emit("workers", count=actors)

@@ -41,7 +41,13 @@ def skeleton(arch: Arch, classes: int, image_size: int) -> nn.Module:
 
 
 def check(arch: Arch, classes: int, image_size: int) -> None:
-    """Refuse what :func:`build` refuses, in moments: shapes are followed on the meta device, nothing is computed."""
+    """Refuse what :func:`build` refuses, in moments: shapes are followed on the meta device, nothing is computed.
+
+    The small networks are built: to follow a BatchNorm there torch imports its compiler, which takes longer.
+    """
+    if arch.use == "small":
+        build(arch, classes, image_size)
+        return
     try:
         _try(skeleton(arch, classes, image_size), arch, classes, image_size, torch.device("meta"))
     except ConfigError:

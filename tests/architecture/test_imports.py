@@ -140,3 +140,32 @@ def test_the_quiet_room_wakes_nobody() -> None:
     found = loaded("raydc.condense.synthesize") | loaded("raydc.condense.views")
     others = {"ray", "timm", "webdataset", "raydc.store", "raydc.sources", "raydc.teachers", "raydc.engine"}
     assert found & others == set()
+
+
+def test_a_synthesizer_starts_without_what_others_need() -> None:
+    """Each worker is a process, and waits for all that it imports."""
+    others = {"ray.data", "ray.train", "pandas", "torchvision", "torch._dynamo"}
+    assert loaded("raydc.engine.synthesizer") & others == set()
+
+
+def test_small_work_wakes_neither_torchs_compiler_nor_scikit_learn() -> None:
+    """Seconds of every process of a first run on digits, which has a dozen."""
+    code = """
+import sys, torch
+from raydc.condense.adam import Adam
+from raydc.config.axes.optimize import PixelAdam
+from raydc.config.stages.networks import Arch
+from raydc.sources import digits
+from raydc.teachers.libraries import Small
+from raydc.teachers.networks import check, skeleton
+digits.load()
+for name in Small().names():
+    check(Arch(use="small", name=name), 10, 32)
+    skeleton(Arch(use="small", name=name), 10, 32)
+x = torch.ones(3, requires_grad=True)
+x.sum().backward()
+Adam(x, PixelAdam(lr=0.5)).step(0.5)
+print(len(Small().names()) > 4, x.tolist(), {"torch._dynamo", "torchvision", "sklearn"} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True [0.5, 0.5, 0.5] set()"

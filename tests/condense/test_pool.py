@@ -100,7 +100,7 @@ def test_all_is_the_mean_objective() -> None:
     x = pixels(2, 8).requires_grad_(True)
     losses = [nn.functional.cross_entropy(g.network(x), torch.tensor([0, 1])) for g in guides]
     torch.stack(losses).mean().backward()
-    np.testing.assert_allclose(made.adam.state[made.x]["exp_avg"], 0.5 * x.grad, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(made.adam.exp_avg, 0.5 * x.grad, rtol=1e-4, atol=1e-9)
     assert made.history.plain()["cross_entropy"] == [pytest.approx(sum(loss.item() for loss in losses) / 3, rel=1e-5)]
 
 

@@ -127,7 +127,7 @@ def test_a_late_image_begins_with_hardly_any_bias_correction() -> None:
     made.run(lambda s: s.done < 20)
     before = made.x.detach().clone()
     made.step()
-    rate = made.adam.param_groups[0]["lr"]
+    rate = made.adam.lr
     late = (made.x.detach() - before)[[1, 3]].abs().median().item() / rate
     assert late == pytest.approx(0.5 / (1 - 0.5**21) / math.sqrt(0.1 / (1 - 0.9**21)), rel=1e-3)
 

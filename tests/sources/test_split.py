@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from raydc.errors import ConfigError, DataError
 from raydc.keys import Key
@@ -100,6 +101,8 @@ def test_digits_are_all_there_with_a_held_out_part() -> None:
     image = data.image(data.train, 0)
     assert image.shape == (16, 16, 3) and np.array_equal(image[..., 0], image[..., 2])
     images, labels = digits.load()
+    found = load_digits()
+    assert np.array_equal(images[..., 1], np.rint(found.images * (255 / 16))) and np.array_equal(labels, found.target)
     assert images.shape == (1797, 8, 8, 3) and images.max() == 255 and images.min() == 0
     assert source("digits").image(data.train, 5).shape == (8, 8, 3)
     assert np.array_equal(source("digits").image(data.train, 5), images[data.train.offset[5]])
@@ -117,7 +120,7 @@ def test_digits_can_be_renamed_and_chosen() -> None:
 
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     digits.load.cache_clear()
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ConfigError, match=r"pip install 'raydc\[demo\]'"):
         source("digits")
     digits.load.cache_clear()
