@@ -14,6 +14,7 @@ from raydc.config.stages.evaluate import EvaluateConfig
 from raydc.engine.device import device
 from raydc.engine.ensemble import normalize_of, teachers
 from raydc.engine.labellers import Piece, Pool, by_labellers
+from raydc.engine.labelling import labelling
 from raydc.engine.live import LiveLabels, by_oneself, is_live, streamed
 from raydc.engine.run import Run
 from raydc.errors import DataError, Diverged
@@ -79,7 +80,7 @@ class Bench:
     @cached_property
     def teachers(self) -> Teachers:
         """The labelling teachers."""
-        return teachers(self.run, self.device)
+        return teachers(self.run, self.device, labelling(self.run))
 
     @cached_property
     def pool(self) -> Pool | None:

@@ -7,6 +7,7 @@ import torch
 
 from raydc.condense.views import render
 from raydc.config import RunConfig
+from raydc.config.axes.execution import Execution
 from raydc.config.stages.networks import Normalize
 from raydc.config.stages.relabel import Ensemble
 from raydc.engine.run import Run
@@ -33,10 +34,10 @@ def normalize_of(config: RunConfig) -> Normalize:
     return next(t.normalize for t in config.squeeze.teachers if t.name == first)
 
 
-def teachers(run: Run, on: torch.device) -> Teachers:
-    """The labelling teachers of a run, on a device."""
+def teachers(run: Run, on: torch.device, execution: Execution) -> Teachers:
+    """The labelling teachers of a run, on a device, executed as it says (``engine/labelling.py``)."""
     config = run.config.relabel.teachers if run.config.relabel else Ensemble()
-    return Teachers([teacher(run, name, on) for name in teacher_names(run.config)], config)
+    return Teachers([teacher(run, name, on) for name in teacher_names(run.config)], config, execution)
 
 
 @torch.inference_mode()
@@ -61,13 +62,22 @@ def answers(
     Returns:
         Logits f32 ``[N, K]``, on the device of the images.
     """
-    partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)
-    order = key.child("together").permutation(len(images)) if teachers.together else np.arange(len(images))
     rank, world = part
     logits = (torch.empty if world == 1 else torch.zeros)((len(images), teachers.classes), device=images.device)
-    for piece in teachers.pieces(len(images))[rank::world]:
-        rows = order[piece]
-        mine, other = torch.from_numpy(rows).to(images.device), partner[rows]
-        x = render(images[mine], records[rows], size, images[torch.from_numpy(other)], records[other])
-        logits[mine] = teachers.answer(x)
+    for rows in together(teachers, len(images), key)[rank::world]:
+        logits[torch.from_numpy(rows).to(images.device)] = answer(teachers, images, records, size, rows)
     return logits
+
+
+def together(teachers: Teachers, count: int, key: Key) -> list[np.ndarray]:
+    """Which of ``count`` images are answered at once, int64 each, in the order of the work; ``key`` is the view's."""
+    order = key.child("together").permutation(count) if teachers.together else np.arange(count)
+    return [order[piece] for piece in teachers.pieces(count)]
+
+
+@torch.inference_mode()
+def answer(teachers: Teachers, images: torch.Tensor, records: np.ndarray, size: int, rows: np.ndarray) -> torch.Tensor:
+    """What teachers say of some images of a shard, seen at once, f32 ``[R, K]``; arguments as :func:`answers`."""
+    partner = np.minimum(column(records, "partner").astype(np.int64), len(images) - 1)[rows]
+    mine, other = (torch.from_numpy(r).to(images.device) for r in (rows, partner))
+    return teachers.answer(render(images[mine], records[rows], size, images[other], records[partner]))

@@ -13,27 +13,36 @@ import ray.train
 from torch import distributed
 
 from raydc.config import RunConfig, digest
+from raydc.config.axes.execution import EAGER, Execution
 from raydc.config.stages.evaluate import EvaluateConfig
 from raydc.engine.bench import Bench
 from raydc.engine.capacity import room
 from raydc.engine.context import working_on
 from raydc.engine.ensemble import stored, teacher_names
+from raydc.engine.labelling import labelling, settle_labelling
 from raydc.engine.live import streamed
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
 from raydc.engine.shelf import Shelf
 from raydc.engine.trainers import fit
 from raydc.errors import ClusterError, ConfigError, DataError, nearest
+from raydc.plan.cost import live_students
 from raydc.store import manifest as manifests
 from raydc.students.protocol import StudentJob, best_rate, student_jobs, trial_jobs, with_rate
 
 
-def protocol_digest(config: RunConfig) -> str:
+def protocol_digest(config: RunConfig, execution: Execution = EAGER) -> str:
     """Eight hex digits that name how students are trained; another protocol never reuses a result.
 
     Of stored labels a job names the set, whose name in the data set is never given to others.
+
+    Args:
+        config: of the run.
+        execution: of the teachers that label while students learn.
     """
     labels = [config.relabel.asked(), teacher_names(config)] if config.relabel else None
+    if labels and execution != EAGER and live_students(config):
+        labels.append(execution.name)
     trials = config.evaluate.seeds[0] if config.evaluate.select else None  # the seed that rates are tried with
     return digest([config.evaluate.effective(), labels, trials])[:8]
 
@@ -49,7 +58,7 @@ def trials(run: Run) -> dict[str, StudentJob]:
 
 
 def _named(run: Run, found: Iterable[StudentJob]) -> dict[str, StudentJob]:
-    tail = protocol_digest(run.config)
+    tail = protocol_digest(run.config, labelling(run))
     return {f"{job.name}-{tail}": job for job in found}
 
 
@@ -91,6 +100,8 @@ def settled(run: Run, job: StudentJob) -> EvaluateConfig:
 
 def train_students(run: Run, source: list[Any], emit: Callable[..., None]) -> None:
     """Train every student that has no result yet, after the trials that choose its learning rate."""
+    if live_students(run.config):
+        settle_labelling(run, emit)
     for wanted in (trials(run), jobs(run)):
         if wanted:
             _train_all(run, wanted, source, emit)

@@ -29,8 +29,18 @@ def settled(run: Run) -> Execution:
     """How the blocks of a run are made; what ``auto`` has come to is in the run folder."""
     named = run.config.engine.execution.synthesize
     if named == "auto":
-        named = run.folder.read_json(FILE)["synthesize"]["chosen"]
+        named = known(run)["synthesize"]["chosen"]
     return EXECUTIONS[named]
+
+
+def known(run: Run) -> dict[str, Any]:
+    """What was chosen so far, by stage."""
+    return dict(run.folder.read_json(FILE)) if run.folder.exists(FILE) else {}
+
+
+def keep(run: Run, stage: str, found: dict[str, Any]) -> None:
+    """Write down what was chosen for a stage, beside the others; the driver alone does."""
+    run.folder.write_json(FILE, {**known(run), stage: found})
 
 
 def settle(run: Run, blocks: list[Block], source: list[Any], emit: Callable[..., None]) -> None:
@@ -45,7 +55,7 @@ def settle(run: Run, blocks: list[Block], source: list[Any], emit: Callable[...,
     Raises:
         ClusterError: a worker failed.
     """
-    if run.config.engine.execution.synthesize != "auto" or run.folder.exists(FILE):
+    if run.config.engine.execution.synthesize != "auto" or "synthesize" in known(run):
         return
     share = share_of(run, blocks)
     found = soon(run, share, read_record(run.teachers(), run.config.guides[0]).classes)
@@ -53,7 +63,7 @@ def settle(run: Run, blocks: list[Block], source: list[Any], emit: Callable[...,
         emit("note", text="trying ways to execute the synthesis step; engine.execution.synthesize names one")
         trial: Any = ray.remote(_trial).options(**options(run.config.engine))
         (found,) = wait([trial.remote(run, blocks[0], share, source)])
-    run.folder.write_json(FILE, {"synthesize": found})
+    keep(run, "synthesize", found)
     if found["tried"]:
         emit("note", text=f"the synthesis step is executed {found['chosen']}: {found['why']}")
 
@@ -73,10 +83,15 @@ def soon(run: Run, share: float, classes: int) -> dict[str, Any] | None:
         classes: of the label space.
     """
     flop = networks_of(run.config, classes).step_flop
+    return None if flop is None else little(run, share * flop)
+
+
+def little(run: Run, flop: float) -> dict[str, Any] | None:
+    """The choice for so many operations of a worker, if these are too few for a compiler to pay."""
     least = SOON_FLOP["cuda" if run.config.engine.gpus_per_worker else "cpu"]
-    if flop is None or share * flop >= least:
+    if flop >= least:
         return None
-    why = f"{share * flop:.1e} operations a worker, fewer than the {least:.0e} from which on compiling pays"
+    why = f"{flop:.1e} operations a worker, fewer than the {least:.0e} from which on compiling pays"
     return {"chosen": EAGER.name, "why": why, "tried": []}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,13 @@ import torch
 
 from raydc.condense import codecs
 from raydc.config import digest as digest_of
+from raydc.config.axes.execution import EAGER
 from raydc.config.stages.relabel import LabelSetConfig, RelabelConfig
+from raydc.engine.behind import Behind
 from raydc.engine.context import working_on
 from raydc.engine.device import device
-from raydc.engine.ensemble import answers, teacher_names, teachers
+from raydc.engine.ensemble import answer, answers, teacher_names, teachers, together
+from raydc.engine.labelling import labelling
 from raydc.engine.pipeline import Batch, told
 from raydc.engine.receipts import stamp
 from raydc.engine.run import Run
@@ -28,7 +31,7 @@ from raydc.errors import ConfigError
 from raydc.keys import Key
 from raydc.labels.codecs import Codec, codec_of
 from raydc.labels.codecs.base import HALF_MAX, checked
-from raydc.labels.fidelity import fidelity, information
+from raydc.labels.fidelity import agreement, fidelity, information
 from raydc.labels.views import COLUMNS, draw
 from raydc.plan.items import LABEL_FILE_BYTES
 from raydc.sources.shard import ImageShard
@@ -42,6 +45,8 @@ from raydc.teachers.teacher import TeacherRecord
 TEMPERATURES = (1, 4, 20)
 """Where the codec's loss is measured."""
 Measured = dict[str, dict[str, float]]
+Nearness = dict[str, Any]
+"""``fidelity`` as a codec's, ``agreement`` and ``images``: :class:`raydc.store.schema.Executed`."""
 View = tuple[int, np.ndarray, np.ndarray]
 """Its number, its records uint16 ``[N, 12]`` and its encoded labels uint8 ``[N, row_bytes]``."""
 
@@ -63,9 +68,10 @@ def records_of(run: Run) -> list[TeacherRecord]:
 
 
 def receipts(run: Run, made: LabelSetConfig) -> Folder:
-    """Where the receipts of a label set lie: other settings or other teachers never take them for their own."""
-    kept = made.model_dump(mode="json", exclude={"name"})
+    """Where the receipts of a label set lie: other settings, teachers or arithmetic never take them for their own."""
+    kept, how = made.model_dump(mode="json", exclude={"name"}), labelling(run)
     by = [settings(run).asked(), kept, [record.sha256 for record in records_of(run)]]
+    by += [] if how == EAGER else [how.name]
     return run.work("relabel", f"{made.name}-{digest_of(by)[:8]}")
 
 
@@ -97,7 +103,7 @@ class Labeler:
     @cached_property
     def teachers(self) -> Teachers:
         """The labelling teachers; first asked for with a shard in hand: a constructor's error would arrive as text."""
-        return teachers(self.run, self.device)
+        return teachers(self.run, self.device, labelling(self.run))
 
     def __call__(self, batch: Batch) -> Batch:
         return told(batch, self._labelled)
@@ -119,25 +125,38 @@ class Labeler:
         images = torch.from_numpy(stored.transpose(0, 3, 1, 2).copy()).to(self.device)
         key = views_key(self.run, dataset, shard)
         parts = [_Part(folder, s, shard, image_file, self.teachers.classes) for s, _ in todo]
-        for view in range(max(s.views for s, _ in todo)):
-            records, logits = self._answered(images, key.child(view))
-            for part in parts:
-                if view < part.made.views:
-                    part.add(view, records, logits)
+        near: Nearness | None = None
+        with Behind() as behind:  # answers become bytes and files while the teachers look at the next view
+            for view in range(max(s.views for s, _ in todo)):
+                records, logits = self._answered(images, key.child(view))
+                behind.do(partial(_add, [p for p in parts if view < p.made.views], view, records, logits))
+                if view == 0 and self.teachers.execution != EAGER:
+                    near = self._near(images, records, key.child(view), logits)
         meta = {
             **stamp(began),
             "image_steps": len(images) * max(s.views for s, _ in todo),
             "bytes": sum(file["bytes"] for part in parts for file in part.files),
         }
         for part, (_, place) in zip(parts, todo, strict=True):
-            receipt = {"files": part.files, "count": len(images), "fidelity": part.measured, "meta": meta}
-            place.write_json(name, receipt)
+            measured = {"fidelity": part.measured, "execution": near}
+            place.write_json(name, {"files": part.files, "count": len(images), **measured, "meta": meta})
 
     def _answered(self, images: torch.Tensor, key: Key) -> tuple[np.ndarray, torch.Tensor]:
         """One view of a shard: its records uint16 ``[N, 12]``, and the teachers' answers float32 ``[N, K]``."""
         size = self.run.config.data.image_size
         records = draw(key, len(images), images.shape[2], images.shape[3], size, self.config.view)
         return records, answers(self.teachers, images, records, size, key)
+
+    def _near(self, images: torch.Tensor, records: np.ndarray, key: Key, logits: torch.Tensor) -> Nearness:
+        """What the execution changes of the first answers to a view, held against the eager teachers."""
+        rows, size = together(self.teachers, len(images), key)[0], self.run.config.data.image_size
+        plain = answer(self.teachers.plain, images, records, size, rows)
+        return nearness(plain, logits[torch.from_numpy(rows).to(logits.device)])
+
+
+def _add(parts: list[_Part], view: int, records: np.ndarray, logits: torch.Tensor) -> None:
+    for part in parts:
+        part.add(view, records, logits)
 
 
 class _Part:
@@ -196,10 +215,15 @@ def loss(logits: np.ndarray, rows: np.ndarray, codec: Codec) -> Measured:
         rows: stored, uint8 ``[N, row_bytes]``.
         codec: between the two.
     """
-    return {
-        f"T{t}": {
-            "kl_mean": fidelity(logits, codec.decode(rows, logits.shape[1], t), t),
-            "information": information(logits, t),
-        }
-        for t in TEMPERATURES
-    }
+    return {f"T{t}": _lost(logits, codec.decode(rows, logits.shape[1], t), t) for t in TEMPERATURES}
+
+
+def nearness(plain: torch.Tensor, logits: torch.Tensor) -> Nearness:
+    """What an execution changes of labels: answers of the eager teachers and its own, both float32 ``[N, K]``."""
+    one, other = plain.cpu().numpy(), logits.cpu().numpy()
+    lost = {f"T{t}": _lost(one, other, t) for t in TEMPERATURES}
+    return {"fidelity": lost, "agreement": agreement(one, other), "images": len(one)}
+
+
+def _lost(z: np.ndarray, other: np.ndarray, temperature: int) -> dict[str, float]:
+    return {"kl_mean": fidelity(z, other, temperature), "information": information(z, temperature)}

@@ -29,6 +29,7 @@ from raydc.engine.capacity import for_data
 from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.ensemble import teachers
+from raydc.engine.labelling import labelling
 from raydc.engine.live import Answer, LiveLabels, by_oneself
 from raydc.engine.pipeline import patient
 from raydc.engine.run import Run
@@ -166,7 +167,7 @@ class LiveLabeler:
     @cached_property
     def teachers(self) -> Teachers:
         """The labelling teachers; first asked for with a piece in hand: a constructor's error would arrive as text."""
-        return teachers(self.run, self.device)
+        return teachers(self.run, self.device, labelling(self.run))
 
     def __call__(self, batch: Block) -> Block:
         row = zip(*(batch[name][0] for name in ("dataset", "shard", "view")), strict=True)

@@ -15,6 +15,7 @@ from raydc.config.stages.relabel import LabelSetConfig
 from raydc.engine.ensemble import stored, teacher_names
 from raydc.engine.failures import persist
 from raydc.engine.labeler import Labeler, codec, receipts, records_of, settings, unit
+from raydc.engine.labelling import labelling, settle_labelling
 from raydc.engine.pipeline import through
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run
@@ -24,7 +25,7 @@ from raydc.labels.views import COLUMNS, VERSION
 from raydc.sources.places import in_threads
 from raydc.store.folder import Folder
 from raydc.store.manifest import LabelFile, LabelSet, add_label_set, read
-from raydc.store.schema import Aug, CodecName
+from raydc.store.schema import Aug, CodecName, Executed
 
 Shard = tuple[str, int]
 """A data set, and the number of one of its shards."""
@@ -51,6 +52,7 @@ def relabel(run: Run, datasets: list[str], start: Callable[..., None], emit: Cal
         emit("note", text="relabel.mode is live: the data set carries hard labels alone; to publish soft ones too, "
              "`raydc relabel` with --set relabel.mode=stored")  # fmt: skip
         return
+    settle_labelling(run, emit)
     sets = settings(run).sets
     shards = [(d, s) for d in datasets for s in range(len(read(run.dataset(d)).images.files))]
     for dataset in datasets:
@@ -114,9 +116,9 @@ def label_set(run: Run, dataset: str, made: LabelSetConfig) -> LabelSet:
     found = in_threads(folder.read_json, [f"{unit(dataset, s)}.json" for s in range(shards)])
     files = [LabelFile.model_validate(f) for r in found for f in r["files"]]
     whole = described(codec(made), records[0].classes, run.config.data.image_size, made.views, files)
-    return whole.model_copy(
-        update={"teachers": [f"sha256:{record.sha256}" for record in records], "fidelity": _mean_fidelity(found)}
-    )
+    by = [f"sha256:{record.sha256}" for record in records]
+    measured = {"fidelity": _mean_fidelity(found), "execution": _executed(run, found)}
+    return whole.model_copy(update={"teachers": by, **measured})
 
 
 def described(codec: Codec, classes: int, size: int, views: int, files: list[LabelFile]) -> LabelSet:
@@ -139,6 +141,17 @@ def described(codec: Codec, classes: int, size: int, views: int, files: list[Lab
         decoder=f"Pillow {importlib.metadata.version('pillow')}",
         files=files,
     )
+
+
+def _executed(run: Run, found: list[dict[str, Any]]) -> Executed:
+    """How the teachers were run, and the mean over images of what shards have found that to change."""
+    how, near = labelling(run), [r["execution"] for r in found if r.get("execution")]
+    if not near:
+        return Executed(name=how.name)
+    images = sum(n["images"] for n in near)
+    same = sum(n["agreement"] * n["images"] for n in near) / images
+    lost = _mean_fidelity([{"fidelity": n["fidelity"], "count": n["images"]} for n in near])
+    return Executed(name=how.name, fidelity=lost, agreement=same, images=images)
 
 
 def _mean_fidelity(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

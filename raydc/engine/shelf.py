@@ -15,7 +15,9 @@ from typing import Any
 import ray
 
 from raydc.config import digest
+from raydc.config.axes.execution import EAGER
 from raydc.engine.ensemble import normalize_of, teacher_names
+from raydc.engine.labelling import labelling
 from raydc.engine.receipts import present
 from raydc.engine.run import DATA, Run, environment
 from raydc.engine.statistics.job import sampled
@@ -140,4 +142,5 @@ class Shelf:
             said = {"arch", "normalize", "sha256", "image_size"}
             tree["teachers"] = [r.model_dump(mode="json", include=said) for r in records]
             tree["ensemble"] = relabel.asked()["teachers"]
+            tree |= {} if labelling(self.run) == EAGER else {"execution": labelling(self.run).name}
         return tree

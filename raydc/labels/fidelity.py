@@ -1,4 +1,4 @@
-"""What storage costs: the divergence of a decoded label from the true one."""
+"""What storage or another arithmetic costs: the divergence of a label from the true one."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def fidelity(z: np.ndarray, decoded: np.ndarray, temperature: float) -> float:
 def information(z: np.ndarray, temperature: float) -> float:
     """What there is to lose: the mean KL divergence in nats of the soft label from the uniform one."""
     return fidelity(z, np.zeros_like(z), temperature)
+
+
+def agreement(z: np.ndarray, other: np.ndarray) -> float:
+    """The share of rows of two arrays of logits ``[N, K]`` that name the same class first."""
+    return float((z.argmax(axis=1) == other.argmax(axis=1)).mean())
 
 
 def _log_softmax(z: np.ndarray, temperature: float) -> np.ndarray:

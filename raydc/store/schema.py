@@ -113,6 +113,19 @@ class LabelFile(File):
     """Of the image shard that was labelled: the order of the rows."""
 
 
+class Executed(Record):
+    """How the teachers' networks were run, and what that changes of their answers."""
+
+    name: str
+    """``eager``, or ``compiled``, and ``-bf16`` or ``-fp16``."""
+    fidelity: dict[str, dict[str, float]] = {}
+    """Of its answers before storage, against those of the eager networks in fp32; in the form of a codec's."""
+    agreement: float | None = None
+    """The share of these answers that name the same class first."""
+    images: int | None = None
+    """Views that both have answered."""
+
+
 class LabelSet(Record):
     """The teachers' logits for ``views`` views of every image."""
 
@@ -125,6 +138,9 @@ class LabelSet(Record):
     labelled: str = "decoded stored images"
     decoder: str = ""
     fidelity: dict[str, dict[str, float]] = {}
+    """Of what is stored, against the answers."""
+    execution: Executed | None = None
+    """Absent: eager, in fp32."""
     files: list[LabelFile] = []
 
 

@@ -18,8 +18,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from raydc.config.axes.execution import EAGER, Execution
 from raydc.config.stages.relabel import Ensemble
 from raydc.errors import DataError
+from raydc.teachers.executed import Executed
 from raydc.teachers.teacher import Teacher
 
 LEAST = 2
@@ -29,13 +31,18 @@ LEAST = 2
 class Teachers:
     """The teachers of an ensemble, frozen, on one device, with one label space."""
 
-    def __init__(self, teachers: Sequence[Teacher], config: Ensemble) -> None:
+    def __init__(self, teachers: Sequence[Teacher], config: Ensemble, execution: Execution = EAGER) -> None:
         """Take over ``teachers``; with ``norm: batch`` their BatchNorm layers are set to it.
+
+        Args:
+            teachers: frozen, on one device.
+            config: how their logits become one row.
+            execution: of their networks; but for the eager one in fp32, copies of them answer.
 
         Raises:
             DataError: they answer for different numbers of classes.
         """
-        self.teachers, self._config = list(teachers), config
+        self.teachers, self._config, self.execution = list(teachers), config, execution
         counts = {t.record.name: t.record.classes for t in teachers}
         if len(set(counts.values())) != 1:
             raise DataError(f"the labelling teachers must answer for the same classes, found {counts}")
@@ -45,6 +52,14 @@ class Teachers:
         if config.norm == "batch":
             for teacher in teachers:
                 use_batch_statistics(teacher.module)
+        self._answering: Sequence[Teacher | Executed] = self.teachers
+        if execution != EAGER:
+            self._answering = [Executed(t, execution, config.batch, config.norm == "running") for t in teachers]
+
+    @property
+    def plain(self) -> Teachers:
+        """The same teachers, eager and in fp32: what an execution is held against."""
+        return self if self.execution == EAGER else Teachers(self.teachers, self._config)
 
     def pieces(self, count: int) -> list[slice]:
         """Which of ``count`` images the teachers see at once: ``batch`` of them, and the rest.
@@ -72,9 +87,9 @@ class Teachers:
 
     def answer(self, x01: torch.Tensor) -> torch.Tensor:
         """Answer images that are seen at once, float ``[B, 3, H, W]``: float32 ``[B, classes]``."""
-        if len(self.teachers) == 1:
-            return self.teachers[0].logits(x01)
-        logits = torch.stack([teacher.logits(x01) for teacher in self.teachers])
+        if len(self._answering) == 1:
+            return self._answering[0].logits(x01)
+        logits = torch.stack([teacher.logits(x01) for teacher in self._answering])
         if self._config.combine == "norm_mean":
             norms = logits.flatten(1).norm(dim=1)
             logits = logits * (norms.mean() / norms)[:, None, None]

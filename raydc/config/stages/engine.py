@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from raydc.config.axes.execution import ExecutionName
+from raydc.config.axes.execution import ExecutionName, LabelExecutionName
 from raydc.config.base import Positive, Strict
 
 _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
@@ -21,6 +21,10 @@ class ExecutionConfig(Strict):
     """Of the teachers that guide the pixels. ``auto`` is eager where a block is soon done, and else the fastest of a
     trial; what was chosen stands in ``execution.json`` of the run and in the data set's provenance. Name it to have the
     same bytes in another run."""
+    relabel: LabelExecutionName = "auto"
+    """Of the teachers that label, before students learn or while they do. Another one is another label set. ``auto`` is
+    eager where there are few labels, and else the fastest of a trial on a shard, by the same rules; the data set's
+    manifest states it, and how near its labels are to the eager ones in fp32. All but ``eager`` fold BatchNorm."""
 
 
 class EngineConfig(Strict):

@@ -32,6 +32,7 @@ from raydc.engine.ensemble import answers, normalize_of, stored, teachers
 from raydc.engine.evaluate import jobs
 from raydc.engine.execution import share_of, soon
 from raydc.engine.labeler import codec, encoded, loss, settings
+from raydc.engine.labelling import labelling
 from raydc.engine.live import LiveLabels, by_oneself, is_live
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
@@ -46,6 +47,7 @@ from raydc.sources.decode import decode, encode
 from raydc.store.shards import label_shard
 from raydc.students.feed import RealImages, StudentData, steps_per_epoch
 from raydc.students.protocol import TEST_BATCH, StudentJob, train_student
+from raydc.teachers.ensemble import Teachers
 from raydc.teachers.feed import Images, whole_batches
 from raydc.teachers.train import train_teacher
 from raydc.teachers.training import Training
@@ -212,7 +214,7 @@ class Probe:
             miniature.write(run, self.manifest, self.classes)
             return {"loop": None, "shard_image": 0.0}
         began = time.perf_counter()
-        labelling, kept = teachers(run, self.device), codec(settings(run))
+        labeller, kept = self._labelling(), codec(settings(run))
         pixels = torch.from_numpy(shown.transpose(0, 3, 1, 2).copy()).to(self.device)
         size, made = config.data.image_size, list[tuple[int, np.ndarray, np.ndarray]]()
         answered: list[torch.Tensor] = []
@@ -220,7 +222,7 @@ class Probe:
         def view() -> None:
             key = run.key.child("calibrate", "view", len(made))
             records = draw(key, count, size, size, size, settings(run).view)
-            answered[:] = [answers(labelling, pixels, records, size, key)]
+            answered[:] = [answers(labeller, pixels, records, size, key)]
             made.append((len(made), records, encoded(answered[0], kept)))
             hashlib.sha256(label_shard(made[-1:])[0])
 
@@ -247,10 +249,13 @@ class Probe:
             classes=len(self.classes), image_size=config.data.image_size,
             reference=min(self.total, steps * judged.batch), views=config.relabel.view if config.relabel else None,
             normalize=normalize_of(config), device=self.device,
-            labeller=teachers(self.run, self.device).logits if job.data == "full" and job.labels == "soft" else None,
+            labeller=self._labelling().logits if job.data == "full" and job.labels == "soft" else None,
         )  # fmt: skip
         loop = self._trained(training, steps, began, seconds)
         return {"loop": loop, "test": self._tested(training, TEST_BATCH)}
+
+    def _labelling(self) -> Teachers:
+        return teachers(self.run, self.device, labelling(self.run))
 
     def _data(self, job: StudentJob) -> StudentData:
         if job.data == "full":
@@ -261,7 +266,7 @@ class Probe:
         bare = CondensedDataset(self.run.dataset("condensed").url).labelled_by(None)
         if not is_live(self.run.config, job):
             return bare
-        own = by_oneself(self.run, "condensed", bare, cache(lambda: teachers(self.run, self.device)), self.device)
+        own = by_oneself(self.run, "condensed", bare, cache(self._labelling), self.device)
         return bare.labelled_by(LiveLabels(self.run, "condensed", bare, own))
 
     def _trained(self, training: Training, steps: int, began: float, seconds: float) -> Loop:

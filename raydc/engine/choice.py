@@ -1,0 +1,93 @@
+"""A choice among executions: each is tried on a worker, held against the eager one in fp32, and timed.
+
+What passes is in the order of preference: 16 bits first, for where the hardware has them they are the fastest; the
+first that is worth its compilation is taken, so that a trial compiles as little as it can.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import torch
+
+from raydc.config.axes.execution import EAGER, EXECUTIONS, Execution
+
+SOON_SECONDS = 60.0
+"""Of eager work in all, within which no compiler is done."""
+Row = dict[str, Any]
+"""``name``, and either ``first_s`` until the first answer, ``step_s`` of each further step, ``passed`` and what was
+held against the eager answer, or ``error``."""
+
+
+class Trial(Protocol):
+    """What is done in several ways."""
+
+    def timed(self) -> Row:
+        """The eager one."""
+
+    def compared(self, execution: Execution) -> Row:
+        """Another: its answers against the eager ones, and its pace. Whatever it raises means: not this one."""
+
+    def verdict(self, row: Row) -> str:
+        """How near its answers are, as in ``gradient cosine 0.962``."""
+
+
+def chosen(trial: Trial, candidates: list[str], steps: float) -> dict[str, Any]:
+    """Try executions until one pays.
+
+    Args:
+        trial: on this worker.
+        candidates: in the order of preference.
+        steps: that each worker takes.
+
+    Returns:
+        ``chosen``, ``why`` and what was ``tried``, a row each.
+    """
+    base = trial.timed()
+    rows, whole = [base], base["step_s"] * steps
+    if whole < SOON_SECONDS:
+        why = f"{whole:.0f} s a worker, which no compiler makes up for"
+        return {"chosen": EAGER.name, "why": why, "tried": rows}
+    for name in candidates:
+        row = _attempt(trial, EXECUTIONS[name])
+        rows.append(row)
+        if row.get("passed") and row["first_s"] + row["step_s"] * steps < whole:
+            why = f"{base['step_s'] / row['step_s']:.1f} times as fast as eager, {trial.verdict(row)}"
+            return {"chosen": name, "why": why, "tried": rows}
+    said = "; ".join(f"{row['name']} {_said(trial, row)}" for row in rows[1:])
+    return {"chosen": EAGER.name, "why": said, "tried": rows}
+
+
+def _attempt(trial: Trial, execution: Execution) -> Row:
+    """What goes wrong is told and not raised."""
+    try:
+        return trial.compared(execution)
+    except Exception as error:  # a compiler fails in many ways; all of them mean: not this one
+        said = str(error).strip().splitlines() or [""]
+        return {"name": execution.name, "error": f"{type(error).__name__}: {said[0][:200]}"}
+
+
+def _said(trial: Trial, row: Row) -> str:
+    if "error" in row:
+        return f"failed ({row['error']})"
+    if not row["passed"]:
+        return f"has {trial.verdict(row)}"
+    return f"takes {row['step_s']:.3g} s a step after {row['first_s']:.0f} s"
+
+
+class Watch:
+    """Seconds until now, of all that the device was asked for."""
+
+    def __init__(self, device_type: str) -> None:
+        self._cuda = device_type == "cuda"
+        self._began = self._now()
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return self._now() - self._began
+
+    def _now(self) -> float:
+        if self._cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()

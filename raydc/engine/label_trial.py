@@ -1,0 +1,92 @@
+"""A trial of executions of the labelling teachers: a view of images of the run's first shard, answered in each way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from raydc.config.axes.execution import EAGER, Execution
+from raydc.engine.choice import Row, Watch, chosen
+from raydc.engine.device import device
+from raydc.engine.ensemble import answers, teachers
+from raydc.engine.labeler import nearness, settings, views_key
+from raydc.engine.run import Run
+from raydc.labels.views import draw
+from raydc.sources.shard import ImageShard
+from raydc.store.manifest import read
+from raydc.teachers.ensemble import Teachers
+
+CANDIDATES = {"cpu": ["compiled-bf16", "compiled"], "cuda": ["compiled-fp16", "compiled"]}
+DATASET = "condensed"
+BATCHES = 2
+"""Of the ensemble, that are answered; one may be the whole shard."""
+JUDGED = ("T1", "T4")
+MOST_LOST = 0.01
+"""The mean KL divergence from the eager labels at each of these temperatures, as a share of what there is to lose: that
+from uniform ones. Below what four bits a logit cost (``int4``: 0.003 and 0.021), which no student has been seen to
+miss."""
+
+
+def tried(run: Run, labels: float) -> dict[str, Any]:
+    """Try executions on this worker.
+
+    Args:
+        run: the run, packed.
+        labels: that a worker makes.
+
+    Returns:
+        As :func:`raydc.engine.choice.chosen` does, a step being one label; a row has what
+        :func:`raydc.engine.labeler.nearness` says.
+    """
+    trial = _Trial(run)
+    return chosen(trial, CANDIDATES[trial.device_type], labels)
+
+
+class _Trial:
+    def __init__(self, run: Run) -> None:
+        self.run, self.device = run, device(run.config.engine)
+        self.device_type = self.device.type
+        folder, manifest = run.dataset(DATASET), read(run.dataset(DATASET))
+        file = manifest.images.files[0]
+        count = min(file.samples, BATCHES * settings(run).teachers.batch)
+        found = ImageShard(folder, manifest, file, check_digest=True).images(np.arange(count))
+        self.images = torch.from_numpy(found.transpose(0, 3, 1, 2).copy()).to(self.device)
+        self.key, self.size = views_key(run, DATASET, 0).child(0), run.config.data.image_size
+        tall, wide = self.images.shape[2:]
+        self.records = draw(self.key, count, tall, wide, self.size, settings(run).view)
+        self.plain = teachers(run, self.device, EAGER)
+        self.wanted = self._answers(self.plain)
+
+    def timed(self) -> Row:
+        """The pace of the eager teachers."""
+        return {"name": EAGER.name, "first_s": 0.0, "step_s": self._pace(self.plain)}
+
+    def compared(self, execution: Execution) -> Row:
+        """The same labels in another way."""
+        watch = Watch(self.device_type)
+        ensemble = teachers(self.run, self.device, execution)
+        found = self._answers(ensemble)
+        first, near = watch.seconds(), nearness(self.wanted, found)
+        passed = all(_lost(near, at) <= MOST_LOST for at in JUDGED)  # a label that is no number does not pass either
+        return {"name": execution.name, "first_s": first, **near, "passed": passed, "step_s": self._pace(ensemble)}
+
+    def verdict(self, row: Row) -> str:
+        """How near its labels are."""
+        lost = ", ".join(f"{100 * _lost(row, at):.2g} % at {at}" for at in JUDGED)
+        return f"labels that lose {lost} and name the same class {100 * row['agreement']:.1f} % of the time"
+
+    def _answers(self, ensemble: Teachers) -> torch.Tensor:
+        return answers(ensemble, self.images, self.records, self.size, self.key)
+
+    def _pace(self, ensemble: Teachers) -> float:
+        watch = Watch(self.device_type)
+        self._answers(ensemble)
+        return watch.seconds() / len(self.images)
+
+
+def _lost(near: dict[str, Any], at: str) -> float:
+    """The share of the labels' information that is lost at a temperature."""
+    numbers = near["fidelity"][at]
+    return float(numbers["kl_mean"] / numbers["information"]) if numbers["kl_mean"] else 0.0
