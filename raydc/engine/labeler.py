@@ -44,6 +44,9 @@ from raydc.teachers.teacher import TeacherRecord
 
 TEMPERATURES = (1, 4, 20)
 """Where the codec's loss is measured."""
+COMPARED = 32
+"""Images of a shard of which eager answers are made too, to state what another execution changes; a whole batch where
+it is part of an answer."""
 Measured = dict[str, dict[str, float]]
 Nearness = dict[str, Any]
 """``fidelity`` as a codec's, ``agreement`` and ``images``: :class:`raydc.store.schema.Executed`."""
@@ -150,6 +153,7 @@ class Labeler:
     def _near(self, images: torch.Tensor, records: np.ndarray, key: Key, logits: torch.Tensor) -> Nearness:
         """What the execution changes of the first answers to a view, held against the eager teachers."""
         rows, size = together(self.teachers, len(images), key)[0], self.run.config.data.image_size
+        rows = rows if self.teachers.together else rows[:COMPARED]
         plain = answer(self.teachers.plain, images, records, size, rows)
         return nearness(plain, logits[torch.from_numpy(rows).to(logits.device)])
 

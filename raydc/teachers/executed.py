@@ -9,6 +9,10 @@ from raydc.condense.observer import DTYPES
 from raydc.config.axes.execution import Execution
 from raydc.teachers.teacher import Teacher
 
+CPU_IMAGES = 16
+"""Images that a CPU is given at once, so that what flows stays in its caches. ResNet-18 at 224 on one core, compiled,
+takes ms an image with 8, 16, 32 and 64: bf16 9.4, 9.1, 9.8, 10.3; fp32 18.3, 19.7, 19.8, 21.4."""
+
 
 class Executed:
     """A copy of a teacher's network, made ready; the teacher itself stays eager and in fp32."""
@@ -19,12 +23,12 @@ class Executed:
         Args:
             teacher: frozen.
             execution: how to run it; eagerly in fp32 too it is folded.
-            batch: images that are answered at once, where there are as many.
+            batch: images that are answered at once, at most.
             alone: whether each image is answered by itself: BatchNorm's statistics are constants, and folded, and a
-                batch may be filled up. Otherwise the network is as it is, and so is the batch.
+                batch may be cut and filled up. Otherwise the network is as it is, and so is the batch.
         """
-        self._teacher, self._batch = teacher, batch
-        self._fills = alone and execution.how != "eager"
+        self._teacher, self._alone = teacher, alone
+        self._size = min(batch, CPU_IMAGES) if teacher.device.type == "cpu" else batch
         self._dtype = DTYPES.get(execution.precision)
         network = folded(teacher.module) if alone else teacher.module
         self._network = explicit(network, self._dtype, rearranged=True)
@@ -33,15 +37,19 @@ class Executed:
     def logits(self, x01: torch.Tensor) -> torch.Tensor:
         """Answer pixels in [0, 1], float ``[B, 3, H, W]``: float32 ``[B, classes]`` in the data set's order.
 
-        A compiler makes kernels for one shape. A smaller last batch is filled up with its own images to the next power
-        of two, so that there are a handful of versions whatever the shards, and a shard of few images costs at most
-        twice; which one it is depends on the batch alone.
+        A compiler makes kernels for one shape. So images go through in batches of one size, and the last is filled up
+        with some of its own: one compilation a network, whatever the shards. Where the batch is part of the answer
+        there is a version for each of its sizes, of which a run's shards have a few.
         """
-        count = len(x01)
-        if not self._fills or count >= self._batch:
+        if not self._alone:
             return self._run(x01)
-        rows = torch.arange(min(self._batch, 1 << (count - 1).bit_length()), device=x01.device) % count
-        return self._run(x01[rows])[:count]
+        return torch.cat([self._filled(part) for part in x01.split(self._size)])
+
+    def _filled(self, x01: torch.Tensor) -> torch.Tensor:
+        count = len(x01)
+        if count == self._size:
+            return self._run(x01)
+        return self._run(x01[torch.arange(self._size, device=x01.device) % count])[:count]
 
     def _pass(self, x01: torch.Tensor) -> torch.Tensor:
         x = self._teacher.normalize(x01).to(self._dtype or torch.float32, memory_format=torch.channels_last)
