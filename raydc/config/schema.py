@@ -119,6 +119,12 @@ class RunConfig(Strict):
             yield (f"evaluate.split is {judged.split}, but labels of full data and of whole images are made batch by "
                    "batch, and these teachers' answers depend on the whole of it; set evaluate.split to 1, or "
                    "relabel.teachers to norm: running and combine: mean")  # fmt: skip
+        trained = self.engine.execution.evaluate
+        if judged.split > 1 and trained != "eager":
+            yield (
+                f"evaluate.split is {judged.split}; workers that train a student together do so eagerly in fp32: "
+                f"set engine.execution.evaluate ({trained}) to eager, or evaluate.split to 1"
+            )
         if synth.stages and synth.stages.sizes[-1] != self.data.image_size:
             yield (f"synthesize.stages.sizes ends with {synth.stages.sizes[-1]}, but data.image_size is "
                    f"{self.data.image_size}; the last stage makes the images that are kept")  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import distributed
 
+from raydc.config.axes.execution import EXECUTIONS
 from raydc.config.stages.evaluate import EvaluateConfig
 from raydc.engine.device import device
 from raydc.engine.ensemble import normalize_of, teachers
@@ -132,6 +133,7 @@ class Bench:
         result = {
             **found,
             "lr": protocol.optimizer.lr,
+            "execution": self.run.config.engine.execution.evaluate,
             "records": [r.model_dump() for r in training.records],
             "wall_s": training.seconds,
             "input_s": training.waited,
@@ -182,6 +184,7 @@ class Bench:
             state=state,
             labeller=self.teachers.logits if self._by_batch(job) else None,
             group=self.group,
+            execution=EXECUTIONS[config.engine.execution.evaluate],
         )
 
     def _by_batch(self, job: StudentJob) -> bool:

@@ -44,7 +44,8 @@ def protocol_digest(config: RunConfig, execution: Execution = EAGER) -> str:
     if labels and execution != EAGER and live_students(config):
         labels.append(execution.name)
     trials = config.evaluate.seeds[0] if config.evaluate.select else None  # the seed that rates are tried with
-    return digest([config.evaluate.effective(), labels, trials])[:8]
+    trained = config.engine.execution.evaluate
+    return digest([config.evaluate.effective(), labels, trials, *([] if trained == EAGER.name else [trained])])[:8]
 
 
 def jobs(run: Run) -> dict[str, StudentJob]:
@@ -188,6 +189,7 @@ def entries(run: Run) -> list[dict[str, Any]]:
                 "seed": job.seed,
                 **{k: result[k] for k in ("top1_last", "top1_best", "top5_last", "epochs", "steps", "lr", "wall_s")},
                 **learnt_from(run, job),
+                "execution": result.get("execution", EAGER.name),
                 **({"from_store": True} if "kept_by" in result else {}),
             }
         )

@@ -113,6 +113,7 @@ class Shelf:
     def made_from(self, job: StudentJob) -> dict[str, Any]:
         """All that a student's numbers depend on."""
         config, images = self.run.config, self._manifest("condensed").images.count
+        trained = config.engine.execution.evaluate
         return {
             "format": FORMAT,
             "data": dict(self.data),
@@ -124,6 +125,7 @@ class Shelf:
             "steps": steps_per_epoch(images, config.evaluate.batch),
             "normalize": normalize_of(config).model_dump(mode="json"),
             "seen": self._seen(job),
+            **({} if trained == EAGER.name else {"execution": trained}),
         }
 
     def _seen(self, job: StudentJob) -> dict[str, Any]:

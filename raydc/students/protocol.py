@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import distributed
 
+from raydc.config.axes.execution import EAGER, Execution
 from raydc.config.axes.views import Views
 from raydc.config.load import digest
 from raydc.config.stages.evaluate import EvaluateConfig, Labels
@@ -120,6 +121,7 @@ def train_student(
     state: bytes | None = None,
     labeller: Labeller | None = None,
     group: distributed.ProcessGroup | None = None,
+    execution: Execution = EAGER,
 ) -> Training:
     """Prepare a student from scratch; iterate the result to train, one record an epoch.
 
@@ -144,6 +146,7 @@ def train_student(
         state: of :meth:`Training.state`, to go on from; None: from the beginning.
         labeller: the teachers' ``logits``, for soft targets that ``data`` does not store.
         group: of data-parallel ranks that train this student together, all calling this alike; None: alone.
+        execution: of the training steps.
 
     Raises:
         DataError: fewer than two images.
@@ -154,7 +157,7 @@ def train_student(
     network = build(job.student.arch, classes, image_size, key.child("weights"))
     steps = steps_per_epoch(reference or len(data), config.batch)
     fit = Fit(network, config, key=key.child("steps"), pace=steps, normalize=normalize, average=config.average,
-              device=device, group=group)  # fmt: skip
+              device=device, group=group, execution=execution)  # fmt: skip
     drawn = views_of(config, job.labels, job.augment, views)
     look = DsaLook(drawn.dsa, normalize or Normalize(), device) if isinstance(drawn, HardViews) and drawn.dsa else None
     loss = job.stored.loss if job.stored and job.stored.loss else config.loss

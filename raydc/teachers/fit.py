@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+from raydc.config.axes.execution import EAGER, Execution
 from raydc.config.axes.optimize import Optimizer, Sgd, Training
 from raydc.config.stages.evaluate import WeightAverage
 from raydc.config.stages.networks import Normalize
 from raydc.errors import DataError
 from raydc.keys import Key
 from raydc.teachers.ambient import seeded
+from raydc.teachers.arithmetic import Arithmetic
 from raydc.teachers.average import Average
 from raydc.teachers.batchnorm import Together
 from raydc.teachers.schedule import by_steps, rate
@@ -60,6 +62,7 @@ class Fit:
         average: WeightAverage | None = None,
         device: torch.device | str = "cpu",
         group: distributed.ProcessGroup | None = None,
+        execution: Execution = EAGER,
     ) -> None:
         """Take over ``network`` and move it to ``device``.
 
@@ -72,6 +75,10 @@ class Fit:
             average: of the weights, tested in their place; None: the live weights are tested.
             device: where to train.
             group: of data-parallel ranks; None: alone.
+            execution: of the training steps; tests are eager, in fp32.
+
+        Raises:
+            ValueError: several ranks, and another execution than the eager one in fp32.
         """
         self.device = torch.device(device)
         # On a CPU oneDNN is faster with channels last by half (measured at 32 pixels); values of weights do not change.
@@ -80,7 +87,10 @@ class Fit:
         self.group, self.world, self.rank = group, 1, 0
         if group is not None:
             self.world, self.rank = distributed.get_world_size(group), distributed.get_rank(group)
-        self._forward: nn.Module = self.network
+        if self.world > 1 and execution != EAGER:
+            raise ValueError(f"{self.world} ranks train together by execution {execution.name}; expected eager")
+        self._arithmetic = Arithmetic(self.network, execution, self.device)
+        self._forward = self._arithmetic.forward
         if self.world > 1:
             self._forward = nn.parallel.DistributedDataParallel(self.network, process_group=group)
         self.optimizer = make_optimizer(self.network, recipe.optimizer)
@@ -100,7 +110,7 @@ class Fit:
 
     def start_epoch(self, epoch: int) -> float:
         """Set the learning rate of epoch ``epoch`` (from 0) and the training mode. Returns the learning rate."""
-        self._forward.train()
+        self.network.train()
         return self._set_lr(self.lr(epoch))
 
     def _set_lr(self, lr: float) -> float:
@@ -124,13 +134,13 @@ class Fit:
         share = 0.0 if lent else 1.0 if rows is None else len(x01) * self.world / rows
         self.optimizer.zero_grad(set_to_none=True)
         with seeded(self._key.child("step", self.steps, "rank", self.rank), self.device):
-            with self._together(lent):
+            with self._together(lent), self._arithmetic.rounding():
                 outputs = self._forward(self._input(x01))
-            loss = target.loss(outputs)
-            (loss * share).backward()
+            loss = target.loss(outputs.float())
+            self._arithmetic.backward(loss * share)
         if by_steps(self._recipe.schedule):
             self._set_lr(self.lr(self.steps / self._pace))
-        self.optimizer.step()
+        self._arithmetic.step(self.optimizer)
         self.steps += 1
         if self.average is not None:
             self.average.update(self.steps)
@@ -148,7 +158,7 @@ class Fit:
 
         With several ranks each gives its own share of the images, and all get the result of the whole.
         """
-        self._forward.eval()
+        self.network.eval()
         tested = {} if self.average is None else self.average.tensors
         forward = lambda x: torch.func.functional_call(self.network, tested, (self._input(x),))  # noqa: E731
         self.tally = Tally()
@@ -164,7 +174,7 @@ class Fit:
             tensors |= {f"optimizer.{i}.{k}": v for k, v in values.items() if isinstance(v, torch.Tensor)}
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.tensors.items()}
-        return tensors, {"steps": self.steps}
+        return tensors, {"steps": self.steps, **self._arithmetic.state()}
 
     def load_state(self, tensors: Mapping[str, torch.Tensor], numbers: Mapping[str, Any]) -> None:
         """Go back to what :meth:`state` returned; the next step is the same to the bit.
@@ -191,6 +201,7 @@ class Fit:
         if self.average is not None:
             self.average.load(_below("average.", tensors))
         self.steps = int(numbers["steps"])
+        self._arithmetic.load_state(numbers)
 
 
 def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -12,6 +12,8 @@ ExecutionName = Literal[
 """An execution by name, or the fastest that passes a trial on the machines of the run."""
 LabelExecutionName = Literal["auto", "eager", "eager-bf16", "eager-fp16", "compiled", "compiled-bf16", "compiled-fp16"]
 """The same for networks that only answer: they have no step that could be one graph."""
+TrainExecutionName = Literal["eager", "eager-bf16", "eager-fp16", "compiled", "compiled-bf16", "compiled-fp16"]
+"""The same for networks that are trained: no trial tells what a rounding does to what they will have learnt."""
 Precision = Literal["fp32", "bf16", "fp16"]
 """Of what flows through a network. Statistics, objective, pixels and optimiser are fp32 whatever it is."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from raydc.config.axes.execution import ExecutionName, LabelExecutionName
+from raydc.config.axes.execution import ExecutionName, LabelExecutionName, TrainExecutionName
 from raydc.config.base import Positive, Strict
 
 _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
@@ -25,6 +25,9 @@ class ExecutionConfig(Strict):
     """Of the teachers that label, before students learn or while they do. Another one is another label set. ``auto`` is
     eager where there are few labels, and else the fastest of a trial on a shard, by the same rules; the data set's
     manifest states it, and how near its labels are to the eager ones in fp32. All but ``eager`` fold BatchNorm."""
+    evaluate: TrainExecutionName = "eager"
+    """Of the students' training steps; weights, optimiser, loss and tests are fp32 whatever it is. Part of a protocol:
+    results of another execution are other results. With ``evaluate.split`` only ``eager``."""
 
 
 class EngineConfig(Strict):

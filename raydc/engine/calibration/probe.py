@@ -250,6 +250,7 @@ class Probe:
             reference=min(self.total, steps * judged.batch), views=config.relabel.view if config.relabel else None,
             normalize=normalize_of(config), device=self.device,
             labeller=self._labelling().logits if job.data == "full" and job.labels == "soft" else None,
+            execution=EXECUTIONS[config.engine.execution.evaluate],
         )  # fmt: skip
         loop = self._trained(training, steps, began, seconds)
         return {"loop": loop, "test": self._tested(training, TEST_BATCH)}
