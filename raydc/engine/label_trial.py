@@ -18,7 +18,7 @@ from raydc.sources.shard import ImageShard
 from raydc.store.manifest import read
 from raydc.teachers.ensemble import Teachers
 
-CANDIDATES = {"cpu": ["compiled-bf16", "compiled"], "cuda": ["compiled-fp16", "compiled"]}
+CANDIDATES = {"cpu": ["compiled", "compiled-bf16"], "cuda": ["compiled-fp16", "compiled"]}
 DATASET = "condensed"
 BATCHES = 2
 """Of the ensemble, that are answered; one may be the whole shard."""

@@ -155,15 +155,15 @@ def paced(monkeypatch: pytest.MonkeyPatch, **paces: float) -> None:
     monkeypatch.setattr(label_trial._Trial, "_pace", lambda _, ensemble: named[ensemble.execution.name])
 
 
-def test_the_first_that_pays_is_chosen_and_says_how_near_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_is_chosen_and_says_how_near_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = two(tmp_path / "run")
-    paced(monkeypatch, eager=1.0, eager_fp16=0.25, eager_bf16=0.1)
+    paced(monkeypatch, eager=1.0, eager_fp16=0.25, eager_bf16=0.5)
     monkeypatch.setattr(label_trial, "MOST_LOST", 0.5)
     found = attempt(made, ["eager-fp16", "eager-bf16"])
     assert found["chosen"] == "eager-fp16"
     assert found["why"].startswith("4.0 times as fast as eager, labels that lose ")
     assert "name the same class" in found["why"]
-    assert [row["name"] for row in found["tried"]] == ["eager", "eager-fp16"]
+    assert [row["name"] for row in found["tried"]] == ["eager", "eager-fp16", "eager-bf16"]
     assert set(found["tried"][1]["fidelity"]) == {"T1", "T4", "T20"} and found["tried"][1]["images"] == 3
     json.dumps(found, allow_nan=False)
 
