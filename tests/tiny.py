@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -78,6 +79,18 @@ def code(*arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as stop:
         main([str(a) for a in arguments])
     return int(stop.value.code or 0)
+
+
+@contextmanager
+def shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that is one for all of pytest's workers, for one of them at a time: who comes first fills it."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    (root / name).mkdir(exist_ok=True)
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield root / name
 
 
 @contextmanager
@@ -168,7 +181,7 @@ class Command:
         gone(self.ray)
         return code
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = 100) -> None:
+    def until(self, true: Callable[[], Any], what: str, seconds: float = 200) -> None:
         """Wait for something that the run does."""
         wait_until(lambda: true() or self.process.poll() is not None, seconds, what)
         assert self.process.poll() is None, f"the run ended before {what}: {self.said()}"

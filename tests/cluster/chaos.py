@@ -107,7 +107,6 @@ def machines(count: int) -> Iterator[Machines]:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # on a loaded machine workers would wait for all others
         patch.delenv("RAY_ADDRESS", raising=False)
         head = {**NODE, "num_cpus": SEAT - 1, "_system_config": HEALTH}
         found = Machines(Cluster(initialize_head=True, head_node_args=head), folder)

@@ -16,7 +16,7 @@ from tests import tiny
 from .chaos import SEAT, Campaign, Machines, machines
 
 CHANGES: dict[str, Any] = {
-    "synthesize": {"ipc": 4, "blocks": {"size": 2}, "steps": 2000, "checkpoint_every": 50},
+    "synthesize": {"ipc": 4, "blocks": {"size": 2}, "steps": 1000, "checkpoint_every": 25},
     "pack": {"shard_size": 1},
     "relabel": {"views": 150},
     "evaluate": {"data": ["condensed"], "epochs": 120, "workers": 2},

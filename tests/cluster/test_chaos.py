@@ -100,7 +100,7 @@ def test_a_block_that_always_fails_stands_in_nobodys_way(
     files = [f"blocks/condensed/{b}{end}" for b in (broken, blocked, sound) for end in ("*.json", "*.tar")]
     config = undisturbed.without(tmp_path, "datasets", "work", *files, changes=NO_LABELS)
     # What a full or failing disk leaves behind: a checkpoint of nothing, and a folder where the part has to go.
-    checkpoint = tmp_path / f"run/work/checkpoints/condensed/{broken}.safetensors"
+    checkpoint = tmp_path / "run" / "work" / "checkpoints" / "condensed" / f"{broken}.safetensors"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(bytes(100))
     part = tmp_path / "run/blocks/condensed" / markers[blocked]["part"]

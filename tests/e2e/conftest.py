@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,12 @@ class Reference:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    folder = tmp_path_factory.mktemp("reference")
-    config = tiny.write(folder)
-    code, out, err = tiny.run("run", config, cwd=folder)
-    return Reference(config, folder / "run", code, out, err)
+    with tiny.shared(tmp_path_factory, "reference") as folder:
+        config, said = folder / "tiny.yaml", folder / "said.json"
+        if not said.exists():
+            shutil.rmtree(folder / "run", ignore_errors=True)  # of another worker, which failed
+            said.write_text(json.dumps(tiny.run("run", tiny.write(folder), cwd=folder)))
+        return Reference(config, folder / "run", *json.loads(said.read_text()))
 
 
 @pytest.fixture(scope="module")

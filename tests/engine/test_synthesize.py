@@ -86,7 +86,7 @@ def test_a_worker_that_is_killed_in_a_block_leaves_no_trace_in_it(
 
     monkeypatch.setattr("raydc.engine.synthesize.Synthesizer", Known)
     made = small(tmp_path / "run", {"engine": ENGINE})
-    checkpoints = tmp_path / "run/work/checkpoints/condensed"
+    checkpoints = tmp_path / "run" / "work" / "checkpoints" / "condensed"
 
     def kill() -> None:
         log.wait("hello", 1)
