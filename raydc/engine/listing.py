@@ -15,6 +15,7 @@ from typing import Any, get_args
 from raydc.condense.augment import AUGMENTATIONS
 from raydc.condense.discrepancy import DISCREPANCIES
 from raydc.condense.initialize import INITIALIZERS
+from raydc.config.axes.execution import EXECUTIONS
 from raydc.config.axes.optimize import Schedule
 from raydc.config.axes.views import Mix
 from raydc.config.load import merge
@@ -142,6 +143,7 @@ AXES: dict[str, Callable[[], dict[str, str]]] = {
     "mixes": _records(Mix),
     "losses": _records(Loss),
     "schedules": _records(Schedule),
+    "executions": lambda: {name: made.card for name, made in EXECUTIONS.items()},
     "networks": _cards("raydc.teachers.small", SMALL),
 }
 """The axes by the name that ``ls`` takes, each a function that gives its components with their cards."""

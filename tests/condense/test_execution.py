@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from raydc.condense.guide import Guide
 from raydc.condense.observer import Observer
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis
-from raydc.config.axes.execution import EAGER, EXECUTIONS, Execution
+from raydc.config.axes.execution import EAGER, EXECUTIONS, Execution, ExecutionName
 from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.keys import Key
 from tests.condense.nets import PLAIN, TinyMobile, TinyResNet, frozen, invented, pixels
@@ -97,6 +98,7 @@ def test_in_sixteen_bits_the_callers_network_stays_and_batch_norm_keeps_its_prec
 def test_every_execution_is_named_after_what_it_does() -> None:
     assert all(EXECUTIONS[name].name == name for name in EXECUTIONS)
     assert EXECUTIONS["eager"] == EAGER
+    assert set(get_args(ExecutionName)) == {"auto", *EXECUTIONS}
 
 
 # ---- precision --------------------------------------------------------------------------------------------------

@@ -18,6 +18,14 @@ Precision = Literal["fp32", "bf16", "fp16"]
 """Of what flows through a network. Statistics, objective, pixels and optimiser are fp32 whatever it is."""
 
 
+HOW = {
+    "eager": "Operation by operation",
+    "compiled": "By kernels that a compiler makes of the whole network",
+    "graph": "As compiled, and the whole step recorded as one CUDA graph",
+}
+FLOWS = {"fp32": "", "bf16": "; bf16 flows through the network", "fp16": "; fp16 flows through the network"}
+
+
 @dataclass(frozen=True)
 class Execution:
     """One way to do a step."""
@@ -31,6 +39,11 @@ class Execution:
     def name(self) -> str:
         """As configs and manifests call it."""
         return self.how if self.precision == "fp32" else f"{self.how}-{self.precision}"
+
+    @property
+    def card(self) -> str:
+        """In a sentence."""
+        return f"{HOW[self.how]}{FLOWS[self.precision]}."
 
     @property
     def loss_scale(self) -> float:
