@@ -12,7 +12,7 @@ import ray
 from raydc.config import RunConfig, dump
 from raydc.config.stages.engine import EngineConfig
 from raydc.engine.capacity import options, room
-from raydc.engine.execution import FILE
+from raydc.engine.execution import FILE, known
 from raydc.engine.failures import persist, wait
 from raydc.engine.receipts import done, present
 from raydc.engine.rows import Rows, rows_of
@@ -184,9 +184,10 @@ def identity(run: Run) -> str:
 def provenance(run: Run) -> dict[str, bytes]:
     """What made the images: the config, the versions and the teachers."""
     teachers = {t.name: run.teachers().read_json(f"{t.name}.json") for t in run.config.teachers}
-    chosen = {f"provenance/{FILE}": run.folder.read(FILE)} if run.folder.exists(FILE) else {}
+    # Of what was chosen only what the images hang on: a label set states its own execution.
+    chosen = {name: found for name, found in known(run).items() if name == "synthesize"}
     return {
-        **chosen,
+        **({f"provenance/{FILE}": json.dumps(chosen, indent=1).encode()} if chosen else {}),
         "provenance/run.yaml": dump(run.config).encode(),
         "provenance/env.json": run.folder.read("env.json"),
         "provenance/teachers.json": json.dumps(teachers, indent=1).encode(),

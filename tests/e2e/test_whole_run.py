@@ -68,7 +68,10 @@ def test_both_data_sets_say_how_their_networks_were_executed(reference: Referenc
     assert chosen["synthesize"]["chosen"] == "eager" and "fewer than" in chosen["synthesize"]["why"]
     for name in ("condensed", "random"):
         told = reference.folder / "datasets" / name / "provenance/execution.json"
-        assert json.loads(told.read_text()) == chosen
+        assert json.loads(told.read_text()) == {"synthesize": chosen["synthesize"]}
+        manifest = json.loads((told.parents[1] / "raydc.json").read_text())
+        assert manifest["label_sets"]["soft"]["execution"] == {"name": "eager", "fidelity": {}}
+    assert [found["chosen"] for found in chosen["relabel"].values()] == ["eager"]
 
 
 def test_status_and_inspect_speak_json(reference: Reference, capsys) -> None:  # type: ignore[no-untyped-def]
