@@ -14,8 +14,8 @@ from raydc.config.axes.execution import EXECUTIONS
 from raydc.config.stages.evaluate import EvaluateConfig
 from raydc.engine.device import device
 from raydc.engine.ensemble import normalize_of, teachers
+from raydc.engine.execution.labelling import labelling
 from raydc.engine.labellers import Piece, Pool, by_labellers
-from raydc.engine.labelling import labelling
 from raydc.engine.live import LiveLabels, by_oneself, is_live, streamed
 from raydc.engine.run import Run
 from raydc.errors import DataError, Diverged

@@ -19,7 +19,8 @@ from raydc.engine.bench import Bench
 from raydc.engine.capacity import room
 from raydc.engine.context import working_on
 from raydc.engine.ensemble import stored, teacher_names
-from raydc.engine.labelling import labelling, settle_labelling
+from raydc.engine.execution.labelling import labelling
+from raydc.engine.execution.settle import settle_labelling
 from raydc.engine.live import streamed
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run

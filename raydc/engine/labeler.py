@@ -22,7 +22,7 @@ from raydc.engine.behind import Behind
 from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.ensemble import answer, answers, teacher_names, teachers, together
-from raydc.engine.labelling import labelling
+from raydc.engine.execution.labelling import labelling
 from raydc.engine.pipeline import Batch, told
 from raydc.engine.receipts import stamp
 from raydc.engine.run import Run

@@ -29,7 +29,7 @@ from raydc.engine.capacity import for_data
 from raydc.engine.context import working_on
 from raydc.engine.device import device
 from raydc.engine.ensemble import teachers
-from raydc.engine.labelling import labelling
+from raydc.engine.execution.labelling import labelling
 from raydc.engine.live import Answer, LiveLabels, by_oneself
 from raydc.engine.pipeline import patient
 from raydc.engine.run import Run

@@ -12,7 +12,7 @@ import ray
 from raydc.config import RunConfig, dump
 from raydc.config.stages.engine import EngineConfig
 from raydc.engine.capacity import options, room
-from raydc.engine.execution import FILE, known
+from raydc.engine.execution.kept import FILE, known
 from raydc.engine.failures import persist, wait
 from raydc.engine.receipts import done, present
 from raydc.engine.rows import Rows, rows_of

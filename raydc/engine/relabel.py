@@ -13,9 +13,10 @@ from typing import Any
 from raydc.condense.views import SAMPLER
 from raydc.config.stages.relabel import LabelSetConfig
 from raydc.engine.ensemble import stored, teacher_names
+from raydc.engine.execution.labelling import labelling
+from raydc.engine.execution.settle import settle_labelling
 from raydc.engine.failures import persist
 from raydc.engine.labeler import Labeler, codec, receipts, records_of, settings, unit
-from raydc.engine.labelling import labelling, settle_labelling
 from raydc.engine.pipeline import through
 from raydc.engine.receipts import done, present, watched
 from raydc.engine.run import Run

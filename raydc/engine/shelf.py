@@ -17,7 +17,7 @@ import ray
 from raydc.config import digest
 from raydc.config.axes.execution import EAGER
 from raydc.engine.ensemble import normalize_of, teacher_names
-from raydc.engine.labelling import labelling
+from raydc.engine.execution.labelling import labelling
 from raydc.engine.receipts import present
 from raydc.engine.run import DATA, Run, environment
 from raydc.engine.statistics.job import sampled

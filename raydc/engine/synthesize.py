@@ -9,7 +9,7 @@ from typing import Any
 from raydc.condense.initialize import least_images
 from raydc.config.axes.initialize import Real
 from raydc.engine import selection
-from raydc.engine.execution import settle
+from raydc.engine.execution.settle import settle_synthesis
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
 from raydc.engine.synthesizer import Recipe, Synthesizer, Work
@@ -90,7 +90,7 @@ def synthesize(
         selection.select(run, dataset, recipes[dataset].synthesize, labels, source, emit)
     for dataset in {work.dataset: None for work in todo}:
         if recipes[dataset].teachers:
-            settle(run, blocks[dataset], source, emit)
+            settle_synthesis(run, recipes[dataset], blocks[dataset], source, emit)
     total = sum(map(len, blocks.values()))
     start(total, total - len(todo), "block")
     if todo:

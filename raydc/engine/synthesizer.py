@@ -28,7 +28,7 @@ from raydc.config.stages.networks import Normalize
 from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.engine.context import working_on
 from raydc.engine.device import device
-from raydc.engine.execution import settled
+from raydc.engine.execution.kept import settled
 from raydc.engine.gallery import SourceGallery
 from raydc.engine.parts import image_name, step_name, write_part
 from raydc.engine.receipts import stamp

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from raydc.config.axes.execution import Execution
-from raydc.engine.choice import Row, chosen
+from raydc.engine.execution.choice import Row, chosen
 
 
 class Told:

@@ -12,10 +12,11 @@ import pytest
 
 from raydc.config.axes.execution import EXECUTIONS
 from raydc.config.stages.relabel import LabelSetConfig
-from raydc.engine import evaluate, label_trial, labeler, labelling, relabel
+from raydc.engine import evaluate, labeler, relabel
 from raydc.engine.behind import Behind
 from raydc.engine.bench import Bench
-from raydc.engine.execution import FILE
+from raydc.engine.execution import label_trial, labelling, settle
+from raydc.engine.execution.kept import FILE
 from raydc.engine.labeler import receipts
 from raydc.engine.run import Run
 from raydc.engine.shelf import Shelf
@@ -57,11 +58,11 @@ def test_a_choice_is_made_once_and_another_number_of_views_has_its_own(
 ) -> None:
     made = two(tmp_path / "run")
     few = {"chosen": "eager-bf16", "why": "", "tried": []}
-    made.run.folder.write_json(FILE, {"relabel": {labelling._question(made.run): few}})
-    monkeypatch.setattr(labelling, "little", lambda *_: {**few, "chosen": "eager-fp16"})
+    made.run.folder.write_json(FILE, {"relabel": {labelling.question(made.run): few}})
+    monkeypatch.setattr(settle, "little", lambda *_: {**few, "chosen": "eager-fp16"})
     more = changed(made, "relabel", views=300)
     for run in (made.run, more, made.run):
-        labelling.settle_labelling(run, made.emit)
+        settle.settle_labelling(run, made.emit)
     assert labelling.labelling(made.run).name == "eager-bf16"
     assert labelling.labelling(more).name == "eager-fp16"
     assert labelling.labelling(executed(more, "compiled")).name == "compiled"
@@ -69,9 +70,9 @@ def test_a_choice_is_made_once_and_another_number_of_views_has_its_own(
 
 def test_the_share_of_a_worker_counts_what_is_stored_and_what_students_ask_for(tmp_path: Path) -> None:
     made = two(tmp_path / "run")
-    assert labelling.share_of(made.run, 8) == 8 * 2  # two views; the random images are not evaluated
+    assert settle.labels_of(made.run, 8) == 8 * 2  # two views; the random images are not evaluated
     live = changed(made, "relabel", mode="live")
-    assert labelling.share_of(live, 8) == 8 * made.run.config.evaluate.epochs
+    assert settle.labels_of(live, 8) == 8 * made.run.config.evaluate.epochs
 
 
 # ---- the labels -------------------------------------------------------------------------------------------------

@@ -30,14 +30,14 @@ from raydc.engine.calibration import miniature
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, normalize_of, stored, teachers
 from raydc.engine.evaluate import jobs
-from raydc.engine.execution import share_of, soon
+from raydc.engine.execution.labelling import labelling
+from raydc.engine.execution.settle import image_steps_of, soon
+from raydc.engine.execution.step_trial import tried
 from raydc.engine.labeler import codec, encoded, loss, settings
-from raydc.engine.labelling import labelling
 from raydc.engine.live import LiveLabels, by_oneself, is_live
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
 from raydc.engine.synthesizer import BlockMaker, Recipe
-from raydc.engine.trial import tried
 from raydc.labels.views import draw
 from raydc.plan.blocks import Block
 from raydc.plan.forecast import Loop, Timing
@@ -161,7 +161,7 @@ class Probe:
 
     def execution(self) -> dict[str, Any]:
         """The execution that the run would choose, the reason, and the seconds that it takes to find out."""
-        named, share = self.run.config.engine.execution.synthesize, share_of(self.run, self._blocks)
+        named, share = self.run.config.engine.execution.synthesize, image_steps_of(self.run, self._blocks)
         if named != "auto" or not self.made.teachers:
             return {"chosen": EAGER.name if named == "auto" else named, "why": "the config's", "seconds": 0.0}
         began, found = time.perf_counter(), soon(self.run, share, len(self.classes))

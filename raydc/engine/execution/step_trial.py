@@ -8,7 +8,7 @@ import torch
 
 from raydc.condense.synthesize import Synthesis
 from raydc.config.axes.execution import EAGER, Execution
-from raydc.engine.choice import Row, Watch, chosen
+from raydc.engine.execution.choice import Row, Watch, chosen
 from raydc.engine.run import Run
 from raydc.engine.statistics import statistics_of
 from raydc.engine.synthesizer import BlockMaker, Known, Recipe
@@ -37,7 +37,7 @@ def tried(
         known: where statistics are found.
 
     Returns:
-        As :func:`raydc.engine.choice.chosen` does; a row has the ``cosine`` with the eager gradient.
+        As :func:`raydc.engine.execution.choice.chosen` does; a row has the ``cosine`` with the eager gradient.
     """
     trial = _Trial(run, made, block, source, known)
     return chosen(trial, CANDIDATES[trial.device_type], share / len(block))

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from raydc.config.axes.execution import EAGER, Execution
-from raydc.engine.choice import Row, Watch, chosen
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, teachers
+from raydc.engine.execution.choice import Row, Watch, chosen
 from raydc.engine.labeler import nearness, settings, views_key
 from raydc.engine.run import Run
 from raydc.labels.views import draw
@@ -38,7 +38,7 @@ def tried(run: Run, labels: float) -> dict[str, Any]:
         labels: that a worker makes.
 
     Returns:
-        As :func:`raydc.engine.choice.chosen` does, a step being one label; a row has what
+        As :func:`raydc.engine.execution.choice.chosen` does, a step being one label; a row has what
         :func:`raydc.engine.labeler.nearness` says.
     """
     trial = _Trial(run)
