@@ -30,7 +30,8 @@ def compiled(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answe
     from torch._dynamo import config
 
     cache = Path(os.environ.setdefault(CACHE, str(Path(tempfile.gettempdir(), f"raydc-kernels-{os.getuid()}"))))
-    config.recompile_limit = max(config.recompile_limit, MOST)
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # its name before torch 2.7
+    setattr(config, limit, max(getattr(config, limit), MOST))
     made = torch.compile(function, fullgraph=True, dynamic=False)
 
     @wraps(function)
