@@ -15,7 +15,7 @@ from tests import tiny
 from .knowing import picture, teacher
 
 CONFIG, DATA, CLUSTER = 2, 3, 4
-ANNOUNCED = ("run.yaml", "env.json", "data.json", "status.json", "events")
+ANNOUNCED = ("run.yaml", "env.json", "data.json", "execution.json", "status.json", "events")
 """What a run writes of itself before it does anything."""
 CLASSES = ["ant", "bee", "cow"]
 BRIEF = {"synthesize": {"steps": 2, "snapshots": 1}}
