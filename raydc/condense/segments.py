@@ -14,8 +14,9 @@ class Segments:
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self.lengths = tuple(lengths)
-        self._lengths = torch.tensor(self.lengths, dtype=torch.int64, device=device)
-        self._owner = torch.repeat_interleave(self._lengths)
+        lengths = torch.tensor(self.lengths, dtype=torch.int64)
+        self._owner = torch.repeat_interleave(lengths).to(device)  # a device would be asked how many they are
+        self._lengths = lengths.to(device)
 
     def spread(self, values: torch.Tensor) -> torch.Tensor:
         """One value a layer ``[L]``, given to each of its elements ``[N]``."""

@@ -40,8 +40,9 @@ def _tensors(module: nn.Module) -> list[torch.Tensor]:
 def _converted(tensor: torch.Tensor, dtype: torch.dtype | None, rearranged: bool) -> torch.Tensor:
     wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
     layout = torch.channels_last if rearranged and tensor.dim() == 4 else torch.preserve_format
-    found = tensor.detach().to(wanted, memory_format=layout)
-    if found.data_ptr() == tensor.data_ptr():
+    own = tensor.detach()
+    found = own.to(wanted, memory_format=layout)
+    if found is own:
         return tensor
     return nn.Parameter(found, requires_grad=False) if isinstance(tensor, nn.Parameter) else found
 
