@@ -2,9 +2,9 @@
 
 Correctness: every execution's gradient against that of the CPU in fp64, on four architectures; codecs against NumPy,
 byte for byte; a block twice, bit for bit; the tests that only a GPU can run. Speed: the synthesis step of ResNet-18 at
-224 in every execution and for several sizes of block, as image-steps a second and as a share of the floor; EDC's step
-under each of its teachers; peak memory; the kernels that take the time. Needs neither Ray nor data. Each part writes a
-record of its own as soon as it is done, and one that fails is told and left behind.
+224 in every execution, with 1, 2 and 4 blocks of 100 in a launch, as image-steps a second and as a share of the floor;
+EDC's step under each of its teachers; peak memory; the kernels that take the time. Needs neither Ray nor data. Each
+part writes a record of its own as soon as it is done, and one that fails is told and left behind.
 
     python benchmarks/bench_gpu.py --records records
 """
@@ -50,7 +50,7 @@ def main() -> None:
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--parts", default=",".join(parts))
-    parser.add_argument("--sizes", default="100,200,400", help="images of a block")
+    parser.add_argument("--launches", default="1,2,4", help="blocks of 100 in a launch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="steps a round")
     parser.add_argument("--records", default=str(RECORDS))
@@ -138,14 +138,14 @@ def repeats(make: Callable[[], Synthesis]) -> bool:
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     """ResNet-18 at 224: image-steps a second, peak memory and the share of the floor."""
-    return {"speed": paces("sre2l", "resnet18", options, [int(n) for n in options.sizes.split(",")], EXECUTIONS)}
+    return {"speed": paces("sre2l", "resnet18", options, [int(n) for n in options.launches.split(",")], EXECUTIONS)}
 
 
 def edc(options: argparse.Namespace) -> dict[str, Any]:
     """EDC's step under each of its teachers, blocks of 100, and the rate of a turn through all."""
     rows = []
     for name in (*NETWORKS, "alexnet"):
-        rows += paces("edc", name, options, [100], ("eager", *FAST))
+        rows += paces("edc", name, options, [1], ("eager", *FAST))
     means = {}
     for execution in ("plain", "eager", *FAST):
         own = [row for row in rows if row["execution"] == execution and "image_steps_per_s" in row]
@@ -156,20 +156,22 @@ def edc(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def paces(
-    method: str, network: str, options: argparse.Namespace, sizes: list[int], executions: tuple[str, ...]
+    method: str, network: str, options: argparse.Namespace, launches: list[int], executions: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """Rounds of steps of the plain form and of every execution, one after another for each size."""
+    """Rounds of steps of the plain form and of every execution, one after another for each number of blocks."""
     config, rows = objective(method, 1), []
     known = teacher(network, 224, config, CUDA)
     floor = next((f for name, f in FLOOR.items() if name in torch.cuda.get_device_name()), None)
-    for size in sizes:
-        for execution in ("plain", *executions):
-            settings = argparse.Namespace(batch=size, side=224)
-            row: dict[str, Any] = {"network": network, "execution": execution, "images": size}
+    settings = argparse.Namespace(batch=100, side=224)
+    for blocks in launches:
+        size = 100 * blocks
+        for execution in ("plain",) * (blocks == 1) + executions:
+            row: dict[str, Any] = {"network": network, "execution": execution, "blocks": blocks, "images": size}
             try:
                 kind = PlainStep if execution == "plain" else Synthesis
                 began = time.perf_counter()
-                block = made(kind, config, [known], "eager" if execution == "plain" else execution, settings, CUDA)
+                how = "eager" if execution == "plain" else execution
+                block = made(kind, config, [known], how, settings, CUDA, blocks)
                 for _ in range(6):
                     block.step()
                 sync(CUDA)

@@ -41,9 +41,9 @@ from seats import Seat, Seats
 from watcher import watching
 
 from raydc.engine.background import repeating
+from raydc.engine.block_maker import Work
 from raydc.engine.cluster import cluster
 from raydc.engine.pool import Pool
-from raydc.engine.synthesizer import Work
 from raydc.plan.blocks import GROUPS
 from raydc.report.events import EventLog
 from raydc.report.live import PlainView
@@ -67,13 +67,13 @@ def main() -> None:
         plan = psutil.Process().memory_info().rss - before
         seats = workers(options)
         # So long that all seats together need the wanted time, were blocks divisible.
-        pace = sum(seat.work(options.seconds) for seat in seats) / sum(len(w.block) for w in works)
+        pace = sum(seat.work(options.seconds) for seat in seats) / sum(w.images for w in works)
         with cluster():
             run = one_run(works, seats, pace, options, Path(scratch) / "run")
     found = {
         "setup": {**vars(options), "speeds": SPEEDS, "seats": [asdict(s) for s in seats], "seconds_per_image": pace},
         "block": {"pickled_bytes": statistics.mean(len(pickle.dumps(w)) for w in works[:200]), "plan_bytes": plan,
-                  "images": Counter(len(w.block) for w in works)},
+                  "images": Counter(w.images for w in works)},
         **judged(run, works, seats, pace, options.speculate),
     }  # fmt: skip
     name = f"scheduling-{options.blocks}-{'copies' if options.speculate else 'plain'}{options.suffix}"
@@ -104,7 +104,7 @@ def blocks(count: int) -> list[Work]:
     """The first blocks of the smallest ImageNet-21K product that has so many."""
     a_pass = -(-CLASSES // SIZE)
     made = GROUPS["across_classes"](range(CLASSES), -(-count // a_pass), SIZE)
-    return [Work("condensed", block) for block in made[:count]]
+    return [Work("condensed", (block,)) for block in made[:count]]
 
 
 def workers(options: argparse.Namespace) -> list[Seat]:
@@ -176,7 +176,7 @@ def one_run(works: list[Work], seats: list[Seat], pace: float, options: argparse
 
 def judged(run: dict[str, Any], works: list[Work], seats: list[Seat], pace: float, speculate: bool) -> dict[str, Any]:
     """What the raw numbers say; ``ideal`` is the policy that was asked for, in virtual time and at no cost."""
-    images, n = [len(w.block) for w in works], len(works)
+    images, n = [w.images for w in works], len(works)
     spent, waits, attempts = run["spent"], run["waits"], run["attempts"]
     whole = [a for a in attempts if a["done"]]
     made, bound, plain = max(run["done"]), lower_bound(seats, images, pace), list_schedule(seats, images, pace)

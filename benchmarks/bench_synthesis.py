@@ -2,12 +2,14 @@
 
 Both take the same block, teachers, draws and objective, that of a method's file. Variants go in turns in one process,
 every round each once, in rotating order; reported are medians of the ratios of single rounds with their 10 and 90 %.
-Gradients are compared with the plain ones before anything is timed. Teachers have random weights with settled
+Gradients are compared with the plain ones before anything is timed. `--launches 2,4` also times so many blocks side by
+side, in every execution. Teachers have random weights with settled
 BatchNorm, but for `lite0`, which is trained on ImageNet. A pool is taken in turn, one teacher a step; its rates are of
 a turn through all.
 
     python benchmarks/bench_synthesis.py --method sre2l --networks resnet18
     python benchmarks/bench_synthesis.py --method edc --networks resnet18,mobilenet_v2 --rounds 5
+    python benchmarks/bench_synthesis.py --side 32 --batch 10 --launches 2,4,8 --executions eager,compiled --name small
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from plain_step import PlainStep
 from torch import nn
 
 from raydc.condense.augment import augment
+from raydc.condense.group import Group
 from raydc.condense.guide import Guide
 from raydc.condense.space import Space
 from raydc.condense.statistics import Statistics
@@ -52,6 +55,7 @@ def main() -> None:
     parser.add_argument("--method", default="sre2l", help="as configs/imagenet1k-METHOD.yaml has it")
     parser.add_argument("--networks", default="resnet18", help="torchvision's names, or lite0; several make a pool")
     parser.add_argument("--executions", default="eager,compiled,compiled-bf16")
+    parser.add_argument("--launches", default="", help="blocks of a launch, beside single ones: 2,4")
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=9)
@@ -69,16 +73,18 @@ def main() -> None:
     variants: dict[str, Any] = {"plain": made(PlainStep, config, known, "eager", options, device)}
     first, equal = {"plain": 0.0}, {}
     reference = gradients(variants["plain"], len(names))
-    for name in options.executions.split(","):
+    launches = [1, *(int(n) for n in options.launches.split(",") if n)]
+    blocks = {named(e, n): (e, n) for e in options.executions.split(",") for n in launches}
+    for name, (execution, count) in blocks.items():
         began = time.perf_counter()
-        variants[name] = made(Synthesis, config, known, name, options, device)
+        variants[name] = made(Synthesis, config, known, execution, options, device, count)
         found = gradients(variants[name], len(names))
         first[name] = time.perf_counter() - began
         equal[name] = [compared(a, b) for a, b in zip(found, reference, strict=True)]
         print(f"{name}: {first[name]:.0f} s until the first gradient, {equal[name]}", flush=True)
     seconds = in_turns(variants, options.rounds, options.steps * len(names), device)
     images = options.batch * options.steps * len(names)
-    found = {name: summary(seconds, name, images) for name in variants}
+    found = {name: summary(seconds, name, images, blocks.get(name, ("", 1))[1]) for name in variants}
     for name, row in found.items():
         print(f"{name:15} {row['image_steps_per_s']['mean']:8.1f} image-steps/s, x{row['ratio']['median']:.2f} "
               f"({row['ratio']['p10']:.2f}-{row['ratio']['p90']:.2f})")  # fmt: skip
@@ -134,24 +140,31 @@ def teacher(name: str, side: int, config: SynthesizeConfig, device: torch.device
     return arch, network, Statistics(list(found.segments), found.tile, whole, whole.expand(CLASSES, 2, found.width))
 
 
+def named(execution: str, blocks: int) -> str:
+    """What a variant is called."""
+    return execution if blocks == 1 else f"{execution} x{blocks}"
+
+
 def made(kind: Any, config: SynthesizeConfig, known: list[Any], execution: str, options: argparse.Namespace,
-         device: torch.device) -> Any:  # fmt: skip
-    """A block in one of the ways."""
+         device: torch.device, blocks: int = 1) -> Any:  # fmt: skip
+    """A block in one of the ways, or a launch of several of which it is the first."""
     space = Space((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), device)
     guides = [Guide(n, lambda z: z, space, s, EXECUTIONS[execution]) for _, n, s in known]
     start = torch.from_numpy(Key(("start",)).normal(options.batch, 3, options.side, options.side)).to(device)
     labels = list(range(options.batch))
     if kind is PlainStep:
         return PlainStep(config, guides, start, labels, Key(("block",)))
-    return Synthesis(config, guides, start, labels, [0] * options.batch, Key(("block",)))
+    keys = [Key(("block",)), *(Key(("block", n)) for n in range(1, blocks))]
+    groups = [Group(labels, [0] * options.batch, key) for key in keys]
+    return Synthesis(config, guides, start.repeat(blocks, 1, 1, 1), groups)
 
 
 def gradients(block: Any, teachers: int) -> list[torch.Tensor]:
-    """Of the first step of each teacher."""
-    found = []
+    """Of the first step of each teacher, for the pixels of the first block."""
+    found, count = [], len(getattr(block, "groups", [block]))
     for step in range(teachers):
         block.done = step
-        found.append(block.gradient()[0].double().flatten())
+        found.append(block.gradient()[0].chunk(count)[0].double().flatten())
     block.done = 0
     return found
 
@@ -178,12 +191,12 @@ def in_turns(variants: dict[str, Any], rounds: int, steps: int, device: torch.de
     return seconds
 
 
-def summary(seconds: dict[str, list[float]], name: str, images: int) -> dict[str, Any]:
-    """Rate and ratio to the plain step."""
-    ratios = sorted(p / s for p, s in zip(seconds["plain"], seconds[name], strict=True))
+def summary(seconds: dict[str, list[float]], name: str, images: int, blocks: int) -> dict[str, Any]:
+    """Rate and ratio to the plain step, of a launch of so many blocks of these images."""
+    ratios = sorted(blocks * p / s for p, s in zip(seconds["plain"], seconds[name], strict=True))
     tenth = len(ratios) // 10
     return {
-        "image_steps_per_s": spread([images / s for s in seconds[name]]),
+        "image_steps_per_s": spread([blocks * images / s for s in seconds[name]]),
         "ratio": {"median": statistics.median(ratios), "p10": ratios[tenth], "p90": ratios[-1 - tenth]},
     }
 
@@ -192,10 +205,10 @@ def phases(variants: dict[str, Any], config: SynthesizeConfig, known: list[Any],
     """Seconds of the parts of our steps, for the first teacher: each the median of a few."""
     found = {}
     for name, block in variants.items():
-        if not isinstance(block, Synthesis):
+        if not isinstance(block, Synthesis) or len(block.groups) > 1:
             continue
         guide, x = block.guides[0], block.x.detach()
-        wanted = block._wanted(guide)
+        wanted = block.groups[0].wanted(guide.layers)
         key = Key(("phase",))
         pulled = block.gradient()[0]
         found[name] = {

@@ -75,7 +75,7 @@ class Host:
     async def run(self, number: int, unit: Any) -> dict[str, Any] | None:
         """Take the time of a block; a receipt as the product's workers give it."""
         seat, ended = self.seats[number], self.ended[number]
-        began, work = time.time(), len(unit.block) * self.seconds_per_image
+        began, work = time.time(), unit.images * self.seconds_per_image
         begin = began - self.zero
         due = seat.end(begin, work)
         self.at_work[number] = begin, work
@@ -90,7 +90,7 @@ class Host:
         self.done.append(row)
         if not whole:
             return None  # nobody asks for it any more
-        steps = len(unit.block)
+        steps = unit.images
         return {"began": began, "seconds": now - began, "worker": f"{number:08x}", "node": "", "image_steps": steps,
                 "bytes": steps * 10_000}  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,9 @@ ON_ONE_CLUSTER = ("tests/cluster/test_chaos.py", "tests/cluster/test_notice.py")
 
 # Ray's workers are nicer than all else by default: beside another busy test they would get next to nothing.
 os.environ.update(RAY_worker_niceness="0")
+# A shell starts its background jobs deaf to Ctrl-C, and so would be the runs that tests send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,17 +17,23 @@ Pixels = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Draws:
-    """Of one step of a block."""
+    """Of one step of a launch."""
 
     step: int
-    key: Key
+    keys: tuple[Key, ...]
+    """Of the step, one a group."""
     places: tuple[int, ...]
     """Of the teachers that look."""
     moving: tuple[int, ...]
-    """The images that have begun."""
+    """The images of each group that have begun."""
     lr: float
     terms: Tensors
-    """What the terms leave to chance, by ``term.place``; on the host."""
+    """What the terms leave to chance, by :func:`named`; on the host."""
+
+
+def named(group: int, place: int, term: str) -> str:
+    """The name of what a term of a group has drawn for its look through a teacher."""
+    return f"{group}.{place}.{term}"
 
 
 def draw_teachers(

@@ -39,9 +39,12 @@ class Guide:
         """The network as it is looked at; made when it first is."""
         return Observer(self.network, self.execution)
 
-    def look(self, x: torch.Tensor, space: Space, wanted: Mapping[int, int]) -> tuple[torch.Tensor, Taps]:
-        """Logits ``[B, K]`` of pixels ``[B, 3, H, W]`` of another space, and the moments at layers that are wanted."""
-        outputs, taps = self.observer.look(self.space.adopt(x, space), wanted)
+    def look(
+        self, x: torch.Tensor, space: Space, wanted: Mapping[int, int], groups: int = 1
+    ) -> tuple[torch.Tensor, list[Taps]]:
+        """Logits ``[B, K]`` of pixels ``[B, 3, H, W]`` of another space, and the moments of each of so many groups of
+        them at layers that are wanted."""
+        outputs, taps = self.observer.look(self.space.adopt(x, space), wanted, groups)
         return self.pick(outputs), taps
 
     def logits(self, x: torch.Tensor, space: Space) -> torch.Tensor:

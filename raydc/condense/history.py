@@ -27,7 +27,8 @@ class History:
 
     def state(self) -> dict[str, torch.Tensor]:
         """The history as tensors."""
-        terms = {f"history.{name}": torch.tensor([float(v) for v in values]) for name, values in self.terms.items()}
+        numbers = {f"history.{name}": [float(v) for v in values] for name, values in self.terms.items()}
+        terms = {name: torch.tensor(values, dtype=torch.float64) for name, values in numbers.items()}
         return {"history_steps": torch.tensor(self.steps), **terms}
 
     @classmethod

@@ -14,7 +14,6 @@ a variance where the mean is 50 standard deviations (performance study, section 
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -29,96 +28,99 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 
 
 class Moments(NamedTuple):
-    """Means and variances of one layer's input, ``[C]`` by channel; ``[K]`` by tile, where tiles are asked for."""
+    """Means and variances of one layer's input, ``[C]`` by channel; ``[K]`` by tile, where tiles are asked for. Of
+    several groups of images each is a row: ``[G, C]`` and ``[G, K]``."""
 
     mean: torch.Tensor
     var: torch.Tensor
     tile_mean: torch.Tensor | None = None
     tile_var: torch.Tensor | None = None
 
+    def row(self, group: int) -> Moments:
+        """Those of one group."""
+        return Moments(*(None if values is None else values[group] for values in self))  # type: ignore[arg-type]
 
-def moments(x: torch.Tensor, tile: int | Tiling = 0) -> Moments:
-    """The moments of a batch ``[B, C, H, W]``; ``tile`` is the side of a tile, 0 for none, or how it is tiled."""
+
+def moments(x: torch.Tensor, tile: int = 0) -> Moments:
+    """The moments of a batch ``[B, C, H, W]``; ``tile`` is the side of a tile, 0 for none."""
+    return moments_of_groups(x, 1, tile).row(0)
+
+
+def moments_of_groups(x: torch.Tensor, groups: int, tile: int | Tiling = 0) -> Moments:
+    """The moments of each of so many groups of ``[G x B, C, H, W]``; ``tile`` may be given as the tiling it makes."""
     if not tile:
-        return Moments(*_OfChannels.apply(x))
+        return Moments(*_OfChannels.apply(x, groups))
     tiled = tile if isinstance(tile, Tiling) else tiling(x, tile)
-    return Moments(*_OfTilesToo.apply(x, tiled))
+    return Moments(*_OfTilesToo.apply(x, groups, tiled))
 
 
-def moments_of_each(x: torch.Tensor, tile: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """The moments of each image alone: means and variances ``[B, C + K]``, channels first, then tiles."""
-    x = wide(x)
-    mean = x.mean((2, 3))
-    var = (x - mean[..., None, None]).square().mean((2, 3))
-    if not tile:
-        return mean, var
-    tiled, about = tiling(x, tile), mean.mean(1)[:, None, None]
-    tile_mean, tile_var = _by_tile(x - about[:, None], (1,), tiled)
-    return torch.cat([mean, (tile_mean + about).flatten(1)], 1), torch.cat([var, tile_var.flatten(1)], 1)
+def _grouped(x: torch.Tensor, groups: int) -> torch.Tensor:
+    return wide(x).unflatten(0, (groups, -1))
 
 
 def _by_channel(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    about = x[:1, :, :1, :1]
+    about = x[:, :1, :, :1, :1]
     apart = x - about
-    away = apart.mean((2, 3)).mean(0)
-    var = apart.square().mean((2, 3)).mean(0) - away.square()
+    away = apart.mean((3, 4)).mean(1)
+    var = apart.square().mean((3, 4)).mean(1) - away.square()
     # Where all values are equal, rounding may leave a variance of -1e-17.
-    return away + about.flatten(), var.clamp_min(0.0)
+    return away + about.flatten(1), var.clamp_min(0.0)
 
 
-def _by_tile(x: torch.Tensor, over: tuple[int, ...], tiled: Tiling) -> tuple[torch.Tensor, torch.Tensor]:
-    count = math.prod([x.shape[d] for d in over])
-    mean = sums(x.sum(over) / count, tiled)
-    return mean, (squares(x, over, tiled) / count - mean.square()).clamp_min(0.0)
+def _by_tile(x: torch.Tensor, tiled: Tiling) -> tuple[torch.Tensor, torch.Tensor]:
+    count = x.shape[1] * x.shape[2]
+    mean = sums(x.sum((1, 2)) / count, tiled)
+    return mean, (squares(x, (1, 2), tiled) / count - mean.square()).clamp_min(0.0)
 
 
 class _OfChannels(torch.autograd.Function):
     """By channel: mean, var."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        mean, var = _by_channel(wide(x))
+    def forward(ctx: Any, x: torch.Tensor, groups: int) -> tuple[torch.Tensor, ...]:
+        mean, var = _by_channel(_grouped(x, groups))
         ctx.save_for_backward(x, mean)
         return mean, var
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, to_mean: torch.Tensor, to_var: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, to_mean: torch.Tensor, to_var: torch.Tensor) -> tuple[torch.Tensor, None]:
         x, mean = ctx.saved_tensors
-        slope, level = _line(mean, to_mean, to_var, x.numel() // x.shape[1])
-        return (wide(x) * slope[:, None, None] + level[:, None, None]).to(x.dtype)
+        pulled = _line(_grouped(x, len(mean)), mean, to_mean, to_var)
+        return pulled.flatten(0, 1).to(x.dtype), None
 
 
 class _OfTilesToo(torch.autograd.Function):
     """By channel and by tile: mean, var, tile_mean, tile_var."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, tiled: Tiling) -> tuple[torch.Tensor, ...]:
-        values = wide(x)
+    def forward(ctx: Any, x: torch.Tensor, groups: int, tiled: Tiling) -> tuple[torch.Tensor, ...]:
+        values = _grouped(x, groups)
         mean, var = _by_channel(values)
-        about = values[0, :, 0, 0].mean()
-        tile_mean, tile_var = _by_tile(values - about, (0, 1), tiled)
+        about = values[:, :1, :, :1, :1].mean(2, keepdim=True)
+        tile_mean, tile_var = _by_tile(values - about, tiled)
         ctx.save_for_backward(x, mean, tile_mean, about)
         ctx.tiled = tiled
-        return mean, var, (tile_mean + about).flatten(), tile_var.flatten()
+        return mean, var, (tile_mean + about[:, :, 0, 0]).flatten(1), tile_var.flatten(1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *to: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, *to: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         x, mean, tile_mean, about = ctx.saved_tensors
-        slope, level = _line(mean, to[0], to[1], x.numel() // x.shape[1])
-        to_tile_mean, to_square = (t.reshape(tile_mean.shape) / (x.shape[0] * x.shape[1]) for t in to[2:])
-        values = wide(x)
-        of_tiles = pull(values - about, to_tile_mean - 2.0 * tile_mean * to_square, to_square, ctx.tiled)
-        return (values * slope[:, None, None] + level[:, None, None] + of_tiles).to(x.dtype), None
+        values = _grouped(x, len(mean))
+        count = values.shape[1] * values.shape[2]
+        to_tile_mean, to_square = (t.reshape(tile_mean.shape) / count for t in to[2:])
+        to_sum = to_tile_mean - 2.0 * tile_mean * to_square
+        of_tiles = pull(values - about, to_sum[:, None, None], to_square[:, None, None], ctx.tiled)
+        return (_line(values, mean, to[0], to[1]) + of_tiles).flatten(0, 1).to(x.dtype), None, None
 
 
-def _line(
-    mean: torch.Tensor, to_mean: torch.Tensor, to_var: torch.Tensor, count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The derivative of a channel's moments as a line in its values: slope and level, ``[C]``."""
+def _line(x: torch.Tensor, mean: torch.Tensor, to_mean: torch.Tensor, to_var: torch.Tensor) -> torch.Tensor:
+    """The derivative of the moments by channel ``[G, C]``, a line in the values ``[G, B, C, H, W]``."""
+    count = x[0, :, 0].numel()
     slope = 2.0 * to_var / count
-    return slope, to_mean / count - slope * mean
+    level = to_mean / count - slope * mean
+    return x * slope[:, None, :, None, None] + level[:, None, :, None, None]
 
 
 def tiles(height: int, width: int, tile: int) -> int:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from raydc.condense.execution import compiled, explicit
-from raydc.condense.moments import Moments, moments
+from raydc.condense.moments import Moments, moments_of_groups
 from raydc.condense.tiling import Tiling, tiling
 from raydc.config.axes.execution import EAGER, Execution
 
@@ -62,15 +62,6 @@ class Seen(NamedTuple):
     """Channels and tiles of each."""
     batch: Moments
 
-    def of(self, position: int) -> Moments:
-        """The moments of one layer."""
-        place = self.positions.index(position)
-        channels, tiles = ([pair[n] for pair in self.lengths] for n in (0, 1))
-        mean, var = (values.split(channels)[place] for values in self.batch[:2])
-        if self.batch.tile_mean is None or self.batch.tile_var is None:
-            return Moments(mean, var)
-        return Moments(mean, var, self.batch.tile_mean.split(tiles)[place], self.batch.tile_var.split(tiles)[place])
-
 
 Taps = dict[Kind, Seen]
 """What a pass showed, by kind of layer. A layer that it does not reach is absent; of one that it reaches twice, the
@@ -98,6 +89,7 @@ class Observer:
         modules = dict(self._network.named_modules())
         self._modules = [modules[layer.name] for layer in layers(network)]
         self._wanted: Mapping[int, int] = {}
+        self._groups = 1
         self._tilings: dict[int, Tiling] = {}
         self._noted: dict[int, Moments] = {}
         self._made: dict[Any, Any] = {}
@@ -107,17 +99,18 @@ class Observer:
     def _hang(self) -> list[RemovableHandle]:
         return [module.register_forward_pre_hook(partial(self._note, n)) for n, module in enumerate(self._modules)]
 
-    def look(self, view: torch.Tensor, wanted: Mapping[int, int]) -> tuple[torch.Tensor, Taps]:
+    def look(self, view: torch.Tensor, wanted: Mapping[int, int], groups: int = 1) -> tuple[torch.Tensor, list[Taps]]:
         """What the network answers to pixels ``[B, 3, H, W]``, in at least fp32, and the moments on the way.
 
         Args:
             view: in the network's own space.
             wanted: position of each layer to look at, and the side of its tiles; 0: channels only.
+            groups: of images, one after another and of equal size; each has moments of its own.
         """
+        self._wanted, self._groups = wanted, groups
         eager = self.execution.how == "eager"
-        run = self._pass if eager else self._compiled(view, wanted)
+        run = self._pass if eager else self._compiled(view)
         handles = self._hang() if eager and wanted else []
-        self._wanted = wanted
         try:
             return run(view)
         finally:
@@ -130,13 +123,14 @@ class Observer:
         """What the network answers, without looking at its layers."""
         return self.look(view, {})[0]
 
-    def _pass(self, view: torch.Tensor) -> tuple[torch.Tensor, Taps]:
+    def _pass(self, view: torch.Tensor) -> tuple[torch.Tensor, list[Taps]]:
         outputs = self._network(view if self._dtype is None else view.to(self._dtype))
-        taps: Taps = {}
+        taps: list[Taps] = [{} for _ in range(self._groups)]
         for kind in ("bn", "conv"):
             positions = tuple(n for n in sorted(self._noted) if self._kinds[n] == kind)
             if positions:
-                taps[kind] = _together(positions, [self._noted[n] for n in positions])
+                for own, seen in zip(taps, _together(positions, [self._noted[n] for n in positions]), strict=True):
+                    own[kind] = seen
         self._noted.clear()
         return outputs if self._dtype is None else outputs.float(), taps
 
@@ -145,20 +139,21 @@ class Observer:
             side = self._wanted[position]
             if side and not torch.compiler.is_compiling():
                 self._tilings[position] = tiling(inputs[0], side)
-            self._noted[position] = moments(inputs[0], self._tilings[position] if side else 0)
+            self._noted[position] = moments_of_groups(inputs[0], self._groups, self._tilings[position] if side else 0)
 
-    def _compiled(self, view: torch.Tensor, wanted: Mapping[int, int]) -> Any:
+    def _compiled(self, view: torch.Tensor) -> Any:
         """The pass, made by a compiler for pictures of this shape, these layers, and whether a gradient is asked."""
-        how = (view.shape, tuple(sorted(wanted.items())), torch.is_grad_enabled() and view.requires_grad)
+        gradient = torch.is_grad_enabled() and view.requires_grad
+        how = (view.shape, self._groups, tuple(sorted(self._wanted.items())), gradient)
         if how not in self._made:
-            self._wanted = wanted
-            with torch.no_grad():  # of one picture, eagerly: it finds the tilings, which a compiler takes as constants
-                self._pass(view[:1])
+            with torch.no_grad():  # of few pictures, eagerly: it finds the tilings, which a compiler takes as constants
+                self._pass(view[: self._groups])
             self._made[how] = compiled(self._pass)
         return self._made[how]
 
 
-def _together(positions: tuple[int, ...], found: list[Moments]) -> Seen:
-    lengths = tuple((len(m.mean), 0 if m.tile_mean is None else len(m.tile_mean)) for m in found)
-    vectors = [torch.cat(parts) for parts in zip(*found, strict=True) if parts[0] is not None]
-    return Seen(positions, lengths, Moments(*vectors))
+def _together(positions: tuple[int, ...], found: list[Moments]) -> list[Seen]:
+    """The layers of a kind, for each group of images."""
+    lengths = tuple((m.mean.shape[1], 0 if m.tile_mean is None else m.tile_mean.shape[1]) for m in found)
+    joined = Moments(*(torch.cat(parts, 1) for parts in zip(*found, strict=True) if parts[0] is not None))
+    return [Seen(positions, lengths, joined.row(group)) for group in range(len(joined.mean))]

@@ -13,10 +13,9 @@ class Segments:
     """Where the layers lie in a vector of all of them."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        self.lengths = tuple(lengths)
-        lengths = torch.tensor(self.lengths, dtype=torch.int64)
-        self._owner = torch.repeat_interleave(lengths).to(device)  # a device would be asked how many they are
-        self._lengths = lengths.to(device)
+        each = torch.tensor(lengths, dtype=torch.int64)
+        self._owner = torch.repeat_interleave(each).to(device)  # a device would be asked how long the answer is
+        self._lengths = each.to(device)
 
     def spread(self, values: torch.Tensor) -> torch.Tensor:
         """One value a layer ``[L]``, given to each of its elements ``[N]``."""

@@ -10,60 +10,57 @@ The last iterate is the result (the references track a "best" one and then overw
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+import numpy as np
 import torch
 
 from raydc.condense.adam import Adam
 from raydc.condense.augment import augment, by_lines, linear, lines
-from raydc.condense.discrepancy import DISCREPANCIES, Look, Term
-from raydc.condense.draws import Draws, Pixels, Tensors, draw_teachers
+from raydc.condense.discrepancy import Look
+from raydc.condense.draws import Draws, Pixels, Tensors, draw_teachers, named
 from raydc.condense.execution import Recorder
+from raydc.condense.group import Group
 from raydc.condense.guide import Guide
-from raydc.condense.history import History
 from raydc.condense.schedule import cosine
 from raydc.condense.stages import resized
 from raydc.config.stages.synthesize import SynthesizeConfig
-from raydc.keys import Key
 
 
 class Synthesis:
-    """One block under optimisation.
+    """A launch: blocks under optimisation side by side, each what it would be alone.
+
+    Networks look at all of them at once, while statistics, draws and objective are of each block: the gradient of the
+    sum of their objectives is, for the pixels of a block, that of its own.
 
     Args:
         config: the method's axes.
-        guides: the teachers of the pool, in order; the block lives in the space of the first.
-        start: float32 ``[B, 3, H, W]``, the first pixels, in that space.
-        labels: the class of each image.
-        indices: of each image within its class; they say who begins when.
-        key: the block's key; step t draws from ``key.child("step", t)`` alone, so a block resumes at any step.
+        guides: the teachers of the pool, in order; the blocks live in the space of the first.
+        start: float32 ``[B, 3, H, W]``, the first pixels, in that space, group after group.
+        groups: the blocks; of equal size, and with images that begin at the same steps.
     """
 
     def __init__(
-        self,
-        config: SynthesizeConfig,
-        guides: Sequence[Guide],
-        start: torch.Tensor,
-        labels: Sequence[int],
-        indices: Sequence[int],
-        key: Key,
+        self, config: SynthesizeConfig, guides: Sequence[Guide], start: torch.Tensor, groups: Sequence[Group]
     ) -> None:
         self.config, self.guides, self.space = config, list(guides), guides[0].space
-        self.start, self.key = start, key
-        self.classes, self.begins = tuple(labels), [config.begins(index) for index in indices]
-        self.labels = torch.tensor(self.classes, device=start.device)
+        self.start, self.groups = start, list(groups)
+        ways = {tuple(config.begins(index) for index in group.indices) for group in groups}
+        if len(ways) > 1 or len(groups) > 1 and config.teachers.sampling == "random":
+            raise ValueError("the blocks of a launch must be of one size, begin alike and have the same teachers")
+        (self.begins,) = ways
+        self.labels = [torch.tensor(group.classes, device=start.device) for group in groups]
         self.done = min(self.begins)
-        self.history = History()
         self._enter(resized(start, config.stages.sizes[0]) if config.stages else start)
 
     def _enter(self, x: torch.Tensor) -> None:
         """Begin a stage: new pixels, a new optimiser, terms that remember nothing."""
         self.x = x.detach().clone().requires_grad_(True)
         self.adam = Adam(self.x, self.config.optimizer)
-        self.terms: dict[str, tuple[float, Term]] = {
-            c.use: (c.weight, DISCREPANCIES[c.use](c)) for c in self.config.objective if c.weight > 0
-        }
+        for group in self.groups:
+            group.begin(self.config)
         self._rows: dict[int, torch.Tensor] = {}
-        self._recorders: dict[tuple[tuple[int, ...], int], Recorder] = {}
+        self._recorders: dict[tuple[tuple[int, ...], int], Recorder[list[Tensors]]] = {}
         if self._recorded:
             self._recordable()
 
@@ -77,7 +74,7 @@ class Synthesis:
         Raises:
             ValueError: a term or an augmentation that asks the device or the host for something at every step.
         """
-        terms = [use for use, (_, term) in self.terms.items() if not term.recordable]
+        terms = [use for use, (_, term) in self.groups[0].terms.items() if not term.recordable]
         if terms or not linear(self.config.augment):
             which = ", ".join(terms) or "an augmentation that is more than moving and blending"
             raise ValueError(f"a step with {which} cannot be recorded as a graph. Choose another engine.execution")
@@ -90,35 +87,36 @@ class Synthesis:
         draws = self.draws()
         said = self._replay(draws) if self._recorded else self._advance(draws, draws.lr, self._seen(draws), draws.terms)
         if t % config.log_every == 0 or t == config.steps - 1:
-            self.history.add(t, said)
+            for group, terms in zip(self.groups, said, strict=True):
+                group.history.add(t, terms)
         self.done = t + 1
 
-    def gradient(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The gradient of the next step by the pixels, like them, and the unweighted terms of its objective."""
+    def gradient(self) -> tuple[torch.Tensor, list[Tensors]]:
+        """The gradient of the next step by the pixels, like them, and the unweighted terms of each block."""
         draws = self.draws()
         return self._gradient(draws, self._seen(draws), draws.terms)
 
     def draws(self) -> Draws:
         """What chance and schedule say of the next step."""
         config, t = self.config, self.done
-        key = self.key.child("step", t)
-        places = draw_teachers(config.teachers.sampling, len(self.guides), key, t)
-        terms = {}
-        for place in places:
-            for use, (_, term) in self.terms.items():
-                drawn = term.draw(self.guides[place].layers, key)
-                if drawn is not None:
-                    terms[f"{use}.{place}"] = torch.from_numpy(drawn)
+        keys = tuple(group.key.child("step", t) for group in self.groups)
+        places = draw_teachers(config.teachers.sampling, len(self.guides), keys[0], t)
+        terms = {
+            named(n, place, use): drawn
+            for n, (group, key) in enumerate(zip(self.groups, keys, strict=True))
+            for place in places
+            for use, drawn in group.draw(self.guides[place].layers, key).items()
+        }
         moving = tuple(n for n, begin in enumerate(self.begins) if begin <= t)
-        return Draws(t, key, places, moving, config.optimizer.lr * cosine(t, config.steps), terms)
+        return Draws(t, keys, places, moving, config.optimizer.lr * cosine(t, config.steps), terms)
 
-    def _seen(self, draws: Draws) -> Pixels:
-        """The augmentations of a step."""
-        config = self.config
-        return lambda pixels: augment(pixels, config.augment, draws.key, draws.step, config.steps)
+    def _seen(self, draws: Draws) -> Sequence[Pixels]:
+        """The augmentations of a step, of each block."""
+        how, steps = self.config.augment, self.config.steps
+        return [partial(augment, configs=how, key=key, step=draws.step, steps=steps) for key in draws.keys]
 
-    def _advance(self, draws: Draws, lr: float | torch.Tensor, seen: Pixels, drawn: Tensors) -> Tensors:
-        """Move the pixels; the unweighted terms of the objective where they were."""
+    def _advance(self, draws: Draws, lr: float | torch.Tensor, seen: Sequence[Pixels], drawn: Tensors) -> list[Tensors]:
+        """Move the pixels; the unweighted terms of each block where they were."""
         self.x.grad, said = self._gradient(draws, seen, drawn)
         self.adam.step(lr)
         if self.config.clamp:
@@ -126,59 +124,66 @@ class Synthesis:
                 self.space.clamp_(self.x)
         return said
 
-    def _replay(self, draws: Draws) -> Tensors:
+    def _replay(self, draws: Draws) -> list[Tensors]:
         """The same, with all that changes as numbers that are copied to the device ahead of it."""
-        self._next, size = draws, (int(self.x.shape[2]), int(self.x.shape[3]))
+        self._next, t, size = draws, draws.step, (int(self.x.shape[2]), int(self.x.shape[3]))
 
-        def advance(inputs: Tensors) -> Tensors:
-            return self._advance(
-                self._next, inputs["lr"], lambda x: by_lines(x, inputs["rows"], inputs["columns"]), inputs
-            )
+        def advance(inputs: Tensors) -> list[Tensors]:
+            moves = zip(inputs["rows"], inputs["columns"], strict=True)
+            seen = [partial(by_lines, rows=rows, columns=columns) for rows, columns in moves]
+            return self._advance(self._next, inputs["lr"], seen, inputs)
 
-        rows, columns = lines(self.config.augment, draws.key, len(draws.moving), size, draws.step, self.config.steps)
+        moves = [lines(self.config.augment, key, len(draws.moving), size, t, self.config.steps) for key in draws.keys]
+        rows, columns = (torch.from_numpy(np.stack(along)) for along in zip(*moves, strict=True))
         recorder = self._recorders.setdefault((draws.places, len(draws.moving)), Recorder(advance, self.x.device))
-        moved = {"rows": torch.from_numpy(rows), "columns": torch.from_numpy(columns)}
-        return recorder({"lr": torch.tensor(draws.lr), **moved, **draws.terms})
+        return recorder({"lr": torch.tensor(draws.lr), "rows": rows, "columns": columns, **draws.terms})
 
-    def _gradient(self, draws: Draws, seen: Pixels, drawn: Tensors) -> tuple[torch.Tensor, Tensors]:
-        found, said = torch.zeros_like(self.x), Tensors()
+    def _gradient(self, draws: Draws, seen: Sequence[Pixels], drawn: Tensors) -> tuple[torch.Tensor, list[Tensors]]:
+        found, said = torch.zeros_like(self.x), [Tensors() for _ in self.groups]
         for place in draws.places:
-            terms = self._look(place, draws, seen, drawn)
-            objective = torch.stack([weight * terms[use] for use, (weight, _) in self.terms.items()]).sum()
+            judged = self._look(place, draws, seen, drawn)
+            objectives = [group.objective(terms) for group, terms in zip(self.groups, judged, strict=True)]
             scale = self.guides[place].execution.loss_scale
-            (pulled,) = torch.autograd.grad(objective * scale, [self.x])
+            (pulled,) = torch.autograd.grad(torch.stack(objectives).sum() * scale, [self.x])
             found += pulled / (scale * len(draws.places))
-            for use, value in terms.items():
-                said[use] = said.get(use, 0.0) + value.detach() / len(draws.places)
+            for kept, terms in zip(said, judged, strict=True):
+                for use, value in terms.items():
+                    kept[use] = kept.get(use, 0.0) + value.detach() / len(draws.places)
         return found, said
 
-    def _look(self, place: int, draws: Draws, seen: Pixels, drawn: Tensors) -> Tensors:
-        """The unweighted terms in the eyes of one teacher."""
-        guide, count = self.guides[place], len(draws.moving)
-        if count < len(self.begins) and count not in self._rows:
+    def _look(self, place: int, draws: Draws, seen: Sequence[Pixels], drawn: Tensors) -> list[Tensors]:
+        """The unweighted terms of each block in the eyes of one teacher."""
+        guide, count = self.guides[place], len(self.groups)
+        rows = self._moving(draws)
+        pixels = [x if rows is None else x[rows] for x in self.x.chunk(count)]
+        views = [see(x) for see, x in zip(seen, pixels, strict=True)]
+        wanted = self.groups[0].wanted(guide.layers)
+        logits, taps = guide.look(views[0] if count == 1 else torch.cat(views), self.space, wanted, count)
+
+        def look(n: int, logits: torch.Tensor) -> Look:
+            def answer(pixels: torch.Tensor) -> torch.Tensor:
+                with torch.no_grad():
+                    return guide.logits(seen[n](pixels), self.space)
+
+            group, view = self.groups[n], views[n]
+            labels = self.labels[n] if rows is None else self.labels[n][rows]
+            classes = tuple(group.classes[image] for image in draws.moving)
+            names = {use: named(n, place, use) for use in group.terms}
+            own = {use: drawn[name].to(view.device) for use, name in names.items() if name in drawn}
+            return Look(
+                pixels[n], rows, view, labels, classes, logits, taps[n], own, guide, place, draws.keys[n], answer
+            )
+
+        return [self.groups[n].judge(look(n, part)) for n, part in enumerate(logits.chunk(count))]
+
+    def _moving(self, draws: Draws) -> torch.Tensor | None:
+        """The images of a block that have begun, int64 on the device; None: all."""
+        count = len(draws.moving)
+        if count == len(self.begins):
+            return None
+        if count not in self._rows:
             self._rows[count] = torch.tensor(draws.moving, device=self.x.device)
-        rows = self._rows.get(count)
-
-        def answer(pixels: torch.Tensor) -> torch.Tensor:
-            with torch.no_grad():
-                return guide.logits(seen(pixels), self.space)
-
-        pixels = self.x if rows is None else self.x[rows]
-        view = seen(pixels)
-        logits, taps = guide.look(view, self.space, self._wanted(guide))
-        labels = self.labels if rows is None else self.labels[rows]
-        classes = tuple(self.classes[n] for n in draws.moving)
-        own = {use: drawn[f"{use}.{place}"].to(view.device) for use in self.terms if f"{use}.{place}" in drawn}
-        look = Look(pixels, rows, view, labels, classes, logits, taps, own, guide, place, draws.key, answer)
-        return {use: term(look) for use, (_, term) in self.terms.items()}
-
-    def _wanted(self, guide: Guide) -> dict[int, int]:
-        """The layers of a teacher that some term looks at, and the side of their tiles."""
-        wanted: dict[int, int] = {}
-        for _, term in self.terms.values():
-            for position, tile in term.tap(guide.layers).items():
-                wanted[position] = max(tile, wanted.get(position, 0))
-        return wanted
+        return self._rows[count]
 
     def _next_stage(self, stage: int) -> None:
         """Go to the resolution of a stage, and mix in some of the start (FADRM, arXiv 2506.24125)."""
@@ -201,35 +206,31 @@ class Synthesis:
         return self.done == self.config.steps
 
     def pixels(self) -> torch.Tensor:
-        """The images as they will be stored, uint8 ``[B, 3, H, W]`` on the CPU."""
+        """The images as they will be stored, uint8 ``[B, 3, H, W]`` on the CPU, block after block."""
         return self.space.to_uint8(self.x)
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """A copy of what the next step depends on: pixels, Adam's moments, the terms' memory; and the history."""
-        x = self.x.detach()
-        remembered = {f"term.{use}.{k}": v for use, (_, term) in self.terms.items() for k, v in term.state().items()}
+    def state(self) -> Tensors:
+        """A copy of what the next step depends on: pixels, Adam's moments, the terms' memory; and the histories."""
+        own = {f"{n}.{k}": v for n, group in enumerate(self.groups) for k, v in group.state().items()}
         return {
-            "x": x.clone(),
+            "x": self.x.detach().clone(),
             "exp_avg": self.adam.exp_avg.clone(),
             "exp_avg_sq": self.adam.exp_avg_sq.clone(),
             "adam_steps": torch.tensor(int(self.adam.steps)),
             "done": torch.tensor(self.done),
-            **remembered,
-            **self.history.state(),
+            **own,
         }
 
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from a state of the same block."""
+    def restore(self, state: Tensors) -> None:
+        """Go on from a state of the same launch."""
         self._enter(state["x"].to(self.x.device))
         self.done = int(state["done"])
         self.adam.steps.fill_(float(state["adam_steps"]))
         self.adam.exp_avg.copy_(state["exp_avg"])
         self.adam.exp_avg_sq.copy_(state["exp_avg_sq"])
-        for use, (_, term) in self.terms.items():
-            prefix = f"term.{use}."
-            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            term.restore(own, self.x.device)
-        self.history = History.of(state)
+        for n, group in enumerate(self.groups):
+            own = {k.removeprefix(f"{n}."): v for k, v in state.items() if k.startswith(f"{n}.")}
+            group.restore(own, self.x.device)
 
 
 def snapshot_steps(steps: int, count: int) -> list[int]:

@@ -70,7 +70,7 @@ def sums(plane: torch.Tensor, tiled: Tiling) -> torch.Tensor:
 
 
 def squares(x: torch.Tensor, over: tuple[int, ...], tiled: Tiling) -> torch.Tensor:
-    """The mean square of each tile of enlarged maps ``[B, C, H, W]``, summed over these of the first two dimensions."""
+    """The mean square of each tile of enlarged maps ``[..., H, W]``, summed over these of the dimensions before."""
     rows, columns = tiled.rows, tiled.columns
     found = rows.same @ x.square().sum(over) @ columns.same.T
     if not tiled.enlarged:
@@ -85,7 +85,7 @@ def squares(x: torch.Tensor, over: tuple[int, ...], tiled: Tiling) -> torch.Tens
 
 
 def pull(x: torch.Tensor, to_sum: torch.Tensor, to_square: torch.Tensor, tiled: Tiling) -> torch.Tensor:
-    """The derivative of <to_sum, sums> + <to_square, squares>, both over images and channels, by ``x``."""
+    """The derivative by ``x`` of <to_sum, sums> + <to_square, squares>, over the dimensions that are 1 in these."""
     rows, columns = tiled.rows, tiled.columns
     twice = 2.0 * to_square
     found = rows.weigh.T @ to_sum @ columns.weigh + (rows.same.T @ twice @ columns.same) * x
@@ -110,4 +110,4 @@ def _moved(around: torch.Tensor, v: int, h: int) -> torch.Tensor:
 
 def _before(weight: torch.Tensor, v: int, h: int) -> torch.Tensor:
     """The weight ``v`` above and ``h`` to the left of each place, 0 beyond the edge."""
-    return F.pad(weight, (h, 0, v, 0))[: weight.shape[0], : weight.shape[1]]
+    return F.pad(weight, (h, 0, v, 0))[..., : weight.shape[-2], : weight.shape[-1]]

@@ -58,11 +58,11 @@ def dump(run: RunConfig) -> str:
 def identity(run: RunConfig) -> dict[str, Any]:
     """The part of a run that decides its images: not where it runs, where it is written, how it is labelled or judged.
 
-    The method's name is in every sample; threads and execution are part of the arithmetic. Label sets and students are
-    told apart by digests of their own. Statistics are too: in batches of another size they differ by the rounding of
-    the network's arithmetic, and a run keeps those that it has found, so a batch that does not fit a device may be
-    lowered. Their precision stays: the same run elsewhere would be held against other numbers. A set that is adopted
-    owes nothing to synthesis, and where its teachers were found says nothing of them.
+    The method's name is in every sample; threads, execution and the blocks of a launch are part of the arithmetic.
+    Label sets and students are told apart by digests of their own. Statistics are too: in batches of another size they
+    differ by the rounding of the network's arithmetic, and a run keeps those that it has found, so a batch that does
+    not fit a device may be lowered. Their precision stays: the same run elsewhere would be held against other numbers.
+    A set that is adopted owes nothing to synthesis, and where its teachers were found says nothing of them.
     """
     watched = {"checkpoint_every", "snapshots", "log_every"}
     elsewhere = dict.fromkeys(("name", "method", "engine", "output", "relabel", "evaluate"), True)
@@ -71,7 +71,8 @@ def identity(run: RunConfig) -> dict[str, Any]:
     partly = {"data": {"titles", "train_images"}, "squeeze": stored, "synthesize": made, "adopt": {"teachers"}}
     left_out: Any = {**elsewhere, **partly}
     tree = run.model_dump(mode="json", by_alias=True, exclude=left_out)
-    arithmetic = {"threads": run.engine.threads, "execution": run.engine.execution.synthesize}
+    arithmetic = {name: getattr(run.engine, name) for name in ("threads", "blocks_per_launch")}
+    arithmetic["execution"] = run.engine.execution.synthesize
     return {**tree, "method": {"name": run.method.name}, "engine": arithmetic}
 
 

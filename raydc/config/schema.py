@@ -125,6 +125,11 @@ class RunConfig(Strict):
                 f"evaluate.split is {judged.split}; workers that train a student together do so eagerly in fp32: "
                 f"set engine.execution.evaluate ({trained}) to eager, or evaluate.split to 1"
             )
+        if self.engine.blocks_per_launch > 1 and synth.teachers.sampling == "random":
+            yield (
+                f"engine.blocks_per_launch is {self.engine.blocks_per_launch}, but with synthesize.teachers.sampling "
+                "random each block draws a teacher of its own; set it to 1, or sample round_robin"
+            )
         if synth.stages and synth.stages.sizes[-1] != self.data.image_size:
             yield (f"synthesize.stages.sizes ends with {synth.stages.sizes[-1]}, but data.image_size is "
                    f"{self.data.image_size}; the last stage makes the images that are kept")  # fmt: skip

@@ -9,13 +9,14 @@ from typing import Any
 from raydc.condense.initialize import least_images
 from raydc.config.axes.initialize import Real
 from raydc.engine import selection
+from raydc.engine.block_maker import Recipe, Work
 from raydc.engine.execution.settle import settle_synthesis
 from raydc.engine.receipts import done
 from raydc.engine.run import Run
-from raydc.engine.synthesizer import Recipe, Synthesizer, Work
+from raydc.engine.synthesizer import Synthesizer
 from raydc.engine.worker import through
 from raydc.errors import DataError
-from raydc.plan.blocks import GROUPS, Block
+from raydc.plan.blocks import GROUPS, Block, launches
 from raydc.sources.base import Source
 from raydc.sources.classes import select
 
@@ -34,6 +35,13 @@ def blocks_of(run: Run, classes: list[str]) -> list[Block]:
     synth = run.config.synthesize
     picked = select(synth.classes, classes, "synthesize.classes")
     return GROUPS[synth.blocks.group](picked, synth.ipc, synth.blocks.size)
+
+
+def works(run: Run, made: Recipe, blocks: list[Block]) -> list[Work]:
+    """The units of a data set: launches of blocks that take steps, and single blocks where there is none to take."""
+    synth = made.synthesize
+    count = run.config.engine.blocks_per_launch if synth.steps else 1
+    return [Work(made.dataset, together) for together in launches(blocks, count, synth.begins)]
 
 
 def check_counts(run: Run, blocks: list[Block], made: Recipe, classes: list[str], source: Source | None) -> None:
@@ -80,18 +88,17 @@ def synthesize(
     Raises:
         DataError, ClusterError: some blocks failed for good; the others are done.
     """
-    todo = []
-    for dataset, wanted in blocks.items():
-        finished = done(run.blocks(dataset))
-        todo += [Work(dataset, b) for b in wanted if b.id not in finished]
     recipes = {d: recipe(run, d) for d in blocks}
+    units = [work for d, wanted in blocks.items() for work in works(run, recipes[d], wanted)]
+    finished = {d: done(run.blocks(d)) for d in blocks}
+    todo = [work for work in units if not finished[work.dataset].issuperset(b.id for b in work.blocks)]
     for dataset in {work.dataset: None for work in todo}:
         labels = {label for block in blocks[dataset] for label in block.classes}
         selection.select(run, dataset, recipes[dataset].synthesize, labels, source, emit)
     for dataset in {work.dataset: None for work in todo}:
         if recipes[dataset].teachers:
             settle_synthesis(run, recipes[dataset], blocks[dataset], source, emit)
-    total = sum(map(len, blocks.values()))
-    start(total, total - len(todo), "block")
+    noun = "block" if run.config.engine.blocks_per_launch == 1 else "launch"
+    start(len(units), len(units) - len(todo), noun)
     if todo:
-        through(Synthesizer, (run, recipes, source), todo, run.config.engine, emit, "block")
+        through(Synthesizer, (run, recipes, source), todo, run.config.engine, emit, noun)

@@ -11,13 +11,13 @@ import torch
 
 from raydc.config import digest
 from raydc.config.stages.squeeze import TeacherConfig
+from raydc.engine.block_maker import BlockMaker
 from raydc.engine.capacity import options
 from raydc.engine.failures import wait
 from raydc.engine.parts import read_images
 from raydc.engine.run import Run
 from raydc.engine.squeeze import fetch
 from raydc.engine.synthesize import recipe
-from raydc.engine.synthesizer import BlockMaker
 from raydc.engine.weights import local_copy, read_record
 from raydc.plan.blocks import Block
 from raydc.sources.decode import decode, encode
@@ -101,7 +101,7 @@ def _early(maker: BlockMaker, blocks: list[Block], steps: int) -> Batches:
     """Blocks as they would have been stored after 0 or 1 steps: remade from their keys, encoded and decoded."""
     pack = maker.run.config.pack
     for block in blocks:
-        synthesis = maker.synthesis(block)
+        synthesis = maker.synthesis([block])
         for _ in range(steps):
             synthesis.step()
         images = synthesis.pixels().permute(0, 2, 3, 1).numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -71,6 +71,26 @@ def class_major(classes: Sequence[int], ipc: int, size: int) -> list[Block]:
         labels, indices = tuple(classes[p // ipc] for p in places), tuple(p % ipc for p in places)
         blocks.append(Block(f"m{begin:08d}", len(blocks), labels, indices))
     return blocks
+
+
+def launches(blocks: Sequence[Block], count: int, begins: Callable[[int], int]) -> list[tuple[Block, ...]]:
+    """Blocks that are optimised side by side: so many of one size, whose images begin alike, as long as there are.
+
+    Args:
+        blocks: in order; every launch is, and launches are by the first of each.
+        count: of a launch.
+        begins: the step at which an image begins to move, by its index within its class.
+    """
+    found: list[list[Block]] = []
+    filling: dict[tuple[int, ...], list[Block]] = {}
+    for block in blocks:
+        way = tuple(map(begins, block.indices))
+        together = filling.get(way)
+        if together is None or len(together) == count:
+            together = filling[way] = []
+            found.append(together)
+        together.append(block)
+    return [tuple(together) for together in found]
 
 
 GROUPS = {"across_classes": across_classes, "within_class": within_class, "class_major": class_major}

@@ -53,9 +53,9 @@ class Fleet:
         """Hours for work that can be cut at will."""
         return image_steps / self.rate / 3600 if self.rate else None
 
-    def tail_hours(self, block: float) -> float | None:
-        """The most that cannot be shared out: one block of so many image-steps, begun last on the slowest device."""
-        return block / self.slowest / 3600 if self.slowest else None
+    def tail_hours(self, unit: float) -> float | None:
+        """The most that cannot be shared out: one unit of so many image-steps, begun last on the slowest device."""
+        return unit / self.slowest / 3600 if self.slowest else None
 
     def described(self) -> str:
         """The fleet in words: ``8 x 26,700/s + 16 x 4,000/s``."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from raydc.config.schema import RunConfig
 from raydc.config.stages.squeeze import TeacherConfig
-from raydc.plan.blocks import GROUPS
+from raydc.plan.blocks import GROUPS, launches
 from raydc.plan.cost import Cost, Networks
 from raydc.plan.fleet import Kind
 from raydc.plan.item import Item
@@ -95,11 +95,12 @@ class Measured:
     first_image: float
     decode: float
     """A real image, decoded and resized."""
-    block_images: int
-    block: Loop | None
-    """A step of a block; None where no step is taken."""
+    launch_images: int
+    """Of the blocks that a worker makes at once."""
+    launch: Loop | None
+    """A step of a launch; None where no step is taken."""
     begin: float
-    """A block until its first step."""
+    """A launch until its first step."""
     encode: float
     """An image."""
     execution: str = "eager"
@@ -120,13 +121,13 @@ class Measured:
     @property
     def waking(self) -> float:
         """What a new process spends before its first step: whoever came first paid for what torch imports late."""
-        loops = [*self.squeeze.values(), *self.students.values(), *([self.block] if self.block else [])]
+        loops = [*self.squeeze.values(), *self.students.values(), *([self.launch] if self.launch else [])]
         return max((loop.first for loop in loops), default=0.0)
 
     @property
     def rate(self) -> float | None:
         """Image-steps a second of one worker."""
-        return self.block_images / self.block.step.median if self.block else None
+        return self.launch_images / self.launch.step.median if self.launch else None
 
     @property
     def devices(self) -> Kind:
@@ -201,8 +202,8 @@ def seconds_a_flop(cost: Cost, networks: Networks, found: Measured) -> float | N
         return statistics.mean(tested)
     if found.view and cost.label_flop:
         return found.view.step.median * cost.labels / cost.label_flop
-    if found.block and cost.synthesis_flop:
-        return found.block.step.median / found.block_images * cost.image_steps / cost.synthesis_flop
+    if found.launch and cost.synthesis_flop:
+        return found.launch.step.median / found.launch_images * cost.image_steps / cost.synthesis_flop
     return None
 
 
@@ -259,12 +260,15 @@ def _teacher(run: RunConfig, teacher: TeacherConfig, found: Measured) -> float |
 def _synthesize(run: RunConfig, cost: Cost, found: Measured) -> float:
     synth = run.synthesize
     blocks = GROUPS[synth.blocks.group](range(cost.classes), synth.ipc, synth.blocks.size)
-    step = found.block.step.median / found.block_images if found.block else 0.0
-    ends = found.begin / found.block_images + found.encode
-    units = [len(b) * ends + step * sum(synth.steps - synth.begins(i) for i in b.indices) for b in blocks]
+    step = found.launch.step.median / found.launch_images if found.launch else 0.0
+    ends = found.begin / found.launch_images + found.encode
+    units = [
+        sum(len(b) * ends + step * sum(synth.steps - synth.begins(i) for i in b.indices) for b in together)
+        for together in launches(blocks, run.engine.blocks_per_launch, synth.begins)
+    ]
     if cost.sets > 1:
         units += [len(b) * (found.decode + found.encode) for b in blocks]
-    first = found.waking if found.block else 0.0
+    first = found.waking if found.launch else 0.0
     real = synth.initialize.use != "noise" or cost.sets > 1
     return found.trial + found.worker + first + (found.first_image if real else 0.0) + makespan(units, found.workers)
 

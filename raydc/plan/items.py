@@ -156,16 +156,22 @@ def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) ->
         counted = (f"{networks.step_flop / 1e9:.4g} GFLOP a step of an image at {side} px, forward and backward, "
                    f"counted on the shapes of {', '.join(networks.pool)}; frozen weights have no gradient")  # fmt: skip
     yield Item(stage, "synthesis_flop", "operations", cost.synthesis_flop, "flop", counted)
-    block = min(size, cost.images)
+    block = min(size * run.engine.blocks_per_launch, cost.images)
     yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, block, networks), "bytes",
                _checkpointed(run, block))  # fmt: skip
     yield from _image_bytes(run, cost)
     if fleet.rate:
         yield Item(stage, "synthesis_hours", "hours", cost.synthesis_hours, "hours", fleet.described())
         yield Item(stage, "tail_hours", "and at the end", cost.tail_hours, "hours",
-                   "at most: one block, begun last on the slowest device")  # fmt: skip
+                   f"at most: {_unit(run)}, begun last on the slowest device")  # fmt: skip
     else:
         yield Item(stage, "synthesis_hours", "hours", None, "hours", "needs --rate, --fleet or --calibrate")
+
+
+def _unit(run: RunConfig) -> str:
+    """What a worker takes at once, in words."""
+    count = run.engine.blocks_per_launch
+    return "one block" if count == 1 else f"one launch of {count} blocks"
 
 
 def _steps(run: RunConfig) -> str:

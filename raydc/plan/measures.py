@@ -10,9 +10,9 @@ def measures(found: Measured) -> list[Item]:
     """What was measured, as rates with their spread."""
     head, beside = f"measured on {found.device}", f"by one of {found.workers} at work"
     shown = []
-    if found.block:
-        done = f"{found.block_images} images a block, executed {found.execution}"
-        note = f"image-steps a second {beside}, {done}; {spread(found.block.step)}"
+    if found.launch:
+        done = f"{found.launch_images} images a launch, executed {found.execution}"
+        note = f"image-steps a second {beside}, {done}; {spread(found.launch.step)}"
         shown.append(Item(head, "rate", "synthesis", found.rate, "rate", note))
     if found.view:
         note = f"labels a second {beside}; {spread(found.view.step)}"

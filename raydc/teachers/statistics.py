@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raydc.condense.moments import moments_of_each, tiles
+from raydc.condense.moments import Moments, moments_of_groups, tiles
 from raydc.condense.observer import layers
 from raydc.condense.statistics import MEAN, VAR, WITHIN, Segment
 from raydc.config.stages.networks import Arch
@@ -101,14 +101,16 @@ def moments_of_images(network: nn.Module, layout: Layout, x: torch.Tensor) -> tu
         Means and variances, float32 ``[B, F]``.
     """
     tile = {n: layout.tile if s.tiles else 0 for n, s in zip(layout.positions, layout.segments, strict=True)}
-    seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    seen: dict[int, Moments] = {}
 
     def see(position: int, at_layer: torch.Tensor) -> None:
-        seen[position] = moments_of_each(at_layer, tile[position])
+        seen[position] = moments_of_groups(at_layer, len(at_layer), tile[position])
 
     with looking(network, layout.positions, see):
         network(x)
-    means, variances = zip(*(seen[n] for n in layout.positions), strict=True)
+    found = [seen[n] for n in layout.positions]
+    means = [values for m in found for values in (m.mean, m.tile_mean) if values is not None]
+    variances = [values for m in found for values in (m.var, m.tile_var) if values is not None]
     return torch.cat(means, 1), torch.cat(variances, 1)
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from raydc.condense.discrepancy import Look, Term
 from raydc.condense.guide import Guide
-from raydc.condense.moments import tiles
-from raydc.condense.observer import layers
+from raydc.condense.moments import Moments, tiles
+from raydc.condense.observer import Seen, layers
 from raydc.condense.space import Space
 from raydc.condense.statistics import Segment, Statistics
 from raydc.keys import Key
@@ -132,7 +132,7 @@ def look_at(
     """One look at pixels ``[B, 3, S, S]`` for one term, as the loop makes it; by default all images are of class 0."""
     own = tuple(classes) if classes is not None else (0,) * len(x)
     view = seen(x)
-    logits, taps = guide.look(view, PLAIN, term.tap(guide.layers))
+    logits, (taps,) = guide.look(view, PLAIN, term.tap(guide.layers))
 
     def answer(pixels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -141,6 +141,14 @@ def look_at(
     drawn = term.draw(guide.layers, key)
     draws = {} if drawn is None else {term.config.use: torch.from_numpy(drawn)}
     return Look(x, rows, view, torch.tensor(own), own, logits, taps, draws, guide, place, key, answer)
+
+
+def at(seen: Seen, position: int) -> Moments:
+    """The moments of one layer of those that were seen."""
+    place = seen.positions.index(position)
+    lengths = {kind: [pair["tile" in kind] for pair in seen.lengths] for kind in Moments._fields}
+    values = seen.batch._asdict().items()
+    return Moments(**{kind: None if v is None else v.split(lengths[kind])[place] for kind, v in values})
 
 
 def judged(term: Term, guide: Guide | nn.Module, x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 from raydc.condense.discrepancy.bn_statistics import BNStatisticsTerm
 from raydc.condense.observer import layers
 from raydc.config.axes.discrepancy import BNStatistics
-from tests.condense.nets import TinyConvNet, TinyResNet, frozen, guided, judged, look_at, order, pixels
+from tests.condense.nets import TinyConvNet, TinyResNet, at, frozen, guided, judged, look_at, order, pixels
 
 
 def batch_norm(mean: list[float], var: list[float], scale: list[float], shift: list[float]) -> nn.BatchNorm2d:
@@ -157,7 +157,7 @@ def test_statistics_of_bfloat16_activations_are_in_float32() -> None:
     x[::2] = 100.5
     component = BNStatisticsTerm(BNStatistics(use="bn_statistics"))
     look = look_at(component, guided(network), x.to(torch.bfloat16))
-    mean, variance = look.taps["bn"].of(0)[:2]
+    mean, variance = at(look.taps["bn"], 0)[:2]
     assert mean.dtype == variance.dtype == component(look).dtype == torch.float32
     assert mean.item() == pytest.approx(100.25, abs=1e-4) and variance.item() == pytest.approx(0.0625, abs=1e-4)
 

@@ -11,6 +11,7 @@ import torch
 
 from raydc.condense.augment import AUGMENTATIONS
 from raydc.condense.discrepancy import DISCREPANCIES
+from raydc.condense.group import Group
 from raydc.condense.initialize import INITIALIZERS
 from raydc.condense.schedule import anneal
 from raydc.condense.synthesize import Synthesis
@@ -61,7 +62,9 @@ def objective(record: Any) -> np.ndarray:
     settings = config(steps=3, augment=[], ipc=2, objective=[record.model_dump(), other])
     known = invented(NETWORK, 16, getattr(record, "tile", 4), 5)
     start = 0.1 * pixels(4, 16)
-    made = Synthesis(settings, [guided(NETWORK, SPACE, known)], start, [0, 0, 1, 1], [0, 1, 0, 1], Key((0, "b")))
+    made = Synthesis(
+        settings, [guided(NETWORK, SPACE, known)], start, [Group([0, 0, 1, 1], [0, 1, 0, 1], Key((0, "b")))]
+    )
     made.run(go_on)
     return made.x.detach().numpy()
 

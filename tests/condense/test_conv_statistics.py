@@ -13,7 +13,19 @@ from raydc.condense.discrepancy.bn_statistics import BNStatisticsTerm
 from raydc.condense.discrepancy.conv_statistics import ConvStatisticsTerm
 from raydc.condense.guide import Guide
 from raydc.config.axes.discrepancy import BNStatistics, ConvStatistics
-from tests.condense.nets import LOOK, TinyConvNet, TinyMobile, frozen, guided, invented, judged, look_at, order, pixels
+from tests.condense.nets import (
+    LOOK,
+    TinyConvNet,
+    TinyMobile,
+    at,
+    frozen,
+    guided,
+    invented,
+    judged,
+    look_at,
+    order,
+    pixels,
+)
 
 TILE, SIDE, CLASSES = 4, 8, [0, 1, 1, 2]
 CONVS = ["stem", "depth", "squeeze", "point"]
@@ -86,7 +98,7 @@ def test_the_classes_of_the_batch() -> None:
 def test_the_stems_input_is_the_picture() -> None:
     component, guide = made(), teacher()
     look = look_at(component, guide, X, CLASSES)
-    stem = look.taps["conv"].of(0)
+    stem = at(look.taps["conv"], 0)
     assert guide.layers[0].name == "stem"
     np.testing.assert_allclose(stem.mean, X.mean((0, 2, 3)), rtol=1e-12)
     assert len(stem.tile_mean) == 4

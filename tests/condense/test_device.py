@@ -1,4 +1,4 @@
-"""A step on a device that answers no question: what asks a GPU for a number, or mixes its tensors with the host's, fails.
+"""A step on a device that answers no question: what asks for a number, or mixes its tensors with the host's, fails.
 
 Tensors of the device ``meta`` have no values. Reading one stalls a GPU at every step, and cannot be recorded.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
+from raydc.condense.group import Group
 from raydc.condense.guide import Guide
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis
@@ -39,7 +39,9 @@ def shrunk(method: str) -> SynthesizeConfig:
 
 @pytest.mark.parametrize("execution", ["eager", "eager-fp16", "graph"])
 @pytest.mark.parametrize("method", METHODS)
-def test_no_step_of_a_method_asks_the_device_for_a_number(method: str, execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_step_of_a_method_asks_the_device_for_a_number(
+    method: str, execution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("raydc.condense.observer.compiled", lambda function: function)
     monkeypatch.setattr("raydc.condense.adam.adam", lambda *_, **__: None)  # torch's own, which differs by device
     config = shrunk(method)
@@ -52,8 +54,8 @@ def test_no_step_of_a_method_asks_the_device_for_a_number(method: str, execution
         guides.append(Guide(network.to("meta"), lambda z: z, Space((0.5,) * 3, (0.2 + n,) * 3, "meta"), known,
                             EXECUTIONS[execution]))  # fmt: skip
     guides = guides[:1] if config.teachers.sampling == "single" else guides
-    made = Synthesis(config, guides, pixels(4, SIDE).to("meta"), [0, 0, 1, 1], [0, 3, 0, 3], Key((0, "b")))
+    made = Synthesis(config, guides, pixels(4, SIDE).to("meta"), [Group([0, 0, 1, 1], [0, 3, 0, 3], Key((0, "b")))])
     while made.done < config.steps:
         made.step()
     assert made.x.shape == (4, 3, SIDE, SIDE)
-    assert all(values for values in made.history.terms.values())
+    assert all(values for values in made.groups[0].history.terms.values())

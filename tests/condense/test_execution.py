@@ -14,6 +14,7 @@ from torch import nn
 from raydc.condense.execution import compiled, explicit
 from raydc.condense.execution.compiler import CACHE
 from raydc.condense.execution.explicit import Stem
+from raydc.condense.group import Group
 from raydc.condense.guide import Guide
 from raydc.condense.observer import Observer
 from raydc.condense.space import Space
@@ -22,6 +23,9 @@ from raydc.config.axes.execution import EAGER, EXECUTIONS, Execution, ExecutionN
 from raydc.config.stages.synthesize import SynthesizeConfig
 from raydc.keys import Key
 from tests.condense.nets import PLAIN, TinyMobile, TinyResNet, frozen, invented, pixels
+from tests.condense.test_launch import RECORDABLE, launch
+
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")  # which the compiler reads, and hides
 
 TERMS = [
     {"use": "cross_entropy"},
@@ -45,7 +49,7 @@ def block(network: nn.Module, execution: Execution, count: int = 3, side: int = 
     guide = Guide(network, lambda z: z, PLAIN, invented(network, side, 4, 5), execution)
     dtype = next(network.parameters()).dtype
     start = pixels(count, side).to(dtype)
-    return Synthesis(settings, [guide], start, list(range(count)), [0] * count, Key((0, "b")))
+    return Synthesis(settings, [guide], start, [Group(list(range(count)), [0] * count, Key((0, "b")))])
 
 
 def gradient(network: nn.Module, execution: Execution) -> torch.Tensor:
@@ -113,7 +117,7 @@ def test_sixteen_bits_pull_the_same_way(kind: type[nn.Module], name: str, least:
 
 def test_statistics_and_pixels_are_in_single_precision_whatever_flows() -> None:
     network = frozen(TinyResNet())
-    outputs, taps = Observer(network, EXECUTIONS["eager-bf16"]).look(pixels(2, 8), {0: 0, 1: 0})
+    outputs, (taps,) = Observer(network, EXECUTIONS["eager-bf16"]).look(pixels(2, 8), {0: 0, 1: 0})
     assert outputs.dtype == taps["bn"].batch.mean.dtype == taps["conv"].batch.var.dtype == torch.float32
     made = block(network, EXECUTIONS["eager-bf16"])
     made.step()
@@ -140,6 +144,13 @@ def test_compiled_it_is_the_same_mathematics(kind: type[nn.Module]) -> None:
     assert float((got - exact).norm() / exact.norm()) < 1e-12
 
 
+def test_blocks_of_a_compiled_launch_are_what_they_are_alone() -> None:
+    single = {"teachers": {"sampling": "single"}, "objective": RECORDABLE[:3]}
+    got = launch([0, 1], "compiled", **single).gradient()[0]
+    alone = [launch([n], **single).gradient()[0] for n in (0, 1)]
+    torch.testing.assert_close(got, torch.cat(alone), rtol=1e-9, atol=1e-12)
+
+
 def test_a_compiled_block_goes_on_bit_for_bit(kernels: Path) -> None:
     network = frozen(TinyResNet())
     whole = block(network, EXECUTIONS["compiled"])
@@ -153,7 +164,7 @@ def test_a_compiled_block_goes_on_bit_for_bit(kernels: Path) -> None:
     for _ in range(2):
         again.step()
     assert torch.equal(again.x, whole.x)
-    assert whole.history.plain() == again.history.plain()
+    assert whole.groups[0].history.plain() == again.groups[0].history.plain()
 
 
 def test_half_a_kernel_in_the_cache_is_made_again(kernels: Path) -> None:
@@ -204,7 +215,9 @@ def test_a_recorded_step_goes_the_same_way(sampling: str, monkeypatch: pytest.Mo
         )  # fmt: skip
         networks = [frozen(TinyResNet(), "a").double(), frozen(TinyMobile(), "b").double()]
         guides = [Guide(n, lambda z: z, PLAIN, invented(n, 6, 4, 5), EXECUTIONS[name]) for n in networks]
-        made[name] = Synthesis(settings, guides, pixels(4, 6).double(), [0, 0, 1, 1], [0, 1, 0, 1], Key((0, "b")))
+        made[name] = Synthesis(
+            settings, guides, pixels(4, 6).double(), [Group([0, 0, 1, 1], [0, 1, 0, 1], Key((0, "b")))]
+        )
         state = None
         for step in range(6):
             if step == 4:
@@ -213,7 +226,7 @@ def test_a_recorded_step_goes_the_same_way(sampling: str, monkeypatch: pytest.Mo
             if step == 3:
                 state = made[name].state()
     torch.testing.assert_close(made["graph"].x, made["eager"].x, rtol=0, atol=1e-4)
-    one, other = (made[name].history.plain() for name in ("graph", "eager"))
+    one, other = (made[name].groups[0].history.plain() for name in ("graph", "eager"))
     assert one["conv_statistics"] == pytest.approx(other["conv_statistics"], rel=1e-4)
 
 
@@ -228,7 +241,7 @@ def test_what_cannot_be_recorded_is_refused() -> None:
         )  # fmt: skip
         guide = Guide(frozen(TinyResNet()), lambda z: z, PLAIN, None, EXECUTIONS["graph"])
         with pytest.raises(ValueError, match=f"{said}.* cannot be recorded"):
-            Synthesis(settings, [guide], pixels(2, 6), [0, 0], [0, 1], Key((0,)))
+            Synthesis(settings, [guide], pixels(2, 6), [Group([0, 0], [0, 1], Key((0,)))])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU records")
@@ -242,9 +255,9 @@ def test_on_a_gpu_every_execution_goes_the_eager_way(name: str) -> None:
             {"ipc": 1, "steps": 12, "initialize": {"use": "noise"}, "objective": TERMS[:1] + [{"use": "bn_statistics"}],
              "augment": [{"use": "resized_crop"}, {"use": "flip"}], "log_every": 1}
         )  # fmt: skip
-        made[which] = Synthesis(settings, [guide], pixels(4, 32).cuda(), [0, 1, 2, 3], [0] * 4, Key((0, "b")))
+        made[which] = Synthesis(settings, [guide], pixels(4, 32).cuda(), [Group([0, 1, 2, 3], [0] * 4, Key((0, "b")))])
         for _ in range(12):
             made[which].step()
-    one, other = (made[which].history.plain()["bn_statistics"] for which in ("eager", name))
+    one, other = (made[which].groups[0].history.plain()["bn_statistics"] for which in ("eager", name))
     assert other == pytest.approx(one, rel=0.05)
     assert cosine(made[name].x.detach().flatten().double(), made["eager"].x.detach().flatten().double()) > 0.98

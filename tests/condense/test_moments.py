@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from raydc.condense.moments import moments, moments_of_each, tiles
+from raydc.condense.moments import moments, moments_of_groups, tiles
 from tests.condense.nets import order, pixels
 
 X = pixels(3, 8, channels=2).double()
@@ -67,13 +67,25 @@ def test_a_map_need_not_be_square() -> None:
     assert tiles(4, 8, 4) == 2 and tiles(4, 8, 0) == 0
 
 
-def test_of_each_image_is_that_of_the_image_alone() -> None:
-    mean, var = moments_of_each(X, 4)
-    for n in range(3):
-        alone = moments(X[n : n + 1], 4)
-        np.testing.assert_allclose(mean[n], torch.cat([alone.mean, alone.tile_mean]), rtol=1e-12)
-        np.testing.assert_allclose(var[n], torch.cat([alone.var, alone.tile_var]), rtol=1e-12)
-    assert moments_of_each(X)[0].shape == (3, 2)
+@pytest.mark.parametrize("tile", [0, 4, 3])
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_of_each_group_is_that_of_the_group_alone(groups: int, tile: int) -> None:
+    x = pixels(6, 8, channels=2).double()
+    found = moments_of_groups(x, groups, tile)
+    for n, part in enumerate(x.chunk(groups)):
+        for one, other in zip(found.row(n), moments(part, tile), strict=True):
+            assert one is other is None or torch.equal(one, other)
+
+
+@pytest.mark.parametrize("tile", [0, 2, 3])
+def test_the_gradient_of_a_group_is_that_of_the_group_alone(tile: int) -> None:
+    x = pixels(4, 5, channels=2).double()
+    whole, parts = x.clone().requires_grad_(True), [p.clone().requires_grad_(True) for p in x.chunk(2)]
+    sum(v.square().sum() for v in moments_of_groups(whole, 2, tile) if v is not None).backward()
+    for part in parts:
+        sum(v.square().sum() for v in moments(part, tile) if v is not None).backward()
+    torch.testing.assert_close(whole.grad, torch.cat([p.grad for p in parts]), rtol=1e-13, atol=0)
+    assert torch.autograd.gradcheck(lambda v: [m for m in moments_of_groups(v, 2, tile) if m is not None], (whole,))
 
 
 def test_images_in_another_order_give_the_same() -> None:

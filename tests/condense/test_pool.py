@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from raydc.condense.group import Group
 from raydc.condense.guide import Guide
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis
@@ -53,7 +54,7 @@ def pool(spaces: list[Space], networks: list[nn.Module] | None = None) -> tuple[
 
 
 def block(settings: SynthesizeConfig, guides: list[Guide], seed: int = 0) -> Synthesis:
-    return Synthesis(settings, guides, pixels(2, 8), [0, 1], [0, 0], Key((seed, "b")))
+    return Synthesis(settings, guides, pixels(2, 8), [Group([0, 1], [0, 0], Key((seed, "b")))])
 
 
 def whole(settings: SynthesizeConfig, guides: list[Guide], seed: int = 0) -> Synthesis:
@@ -101,7 +102,9 @@ def test_all_is_the_mean_objective() -> None:
     losses = [nn.functional.cross_entropy(g.network(x), torch.tensor([0, 1])) for g in guides]
     torch.stack(losses).mean().backward()
     np.testing.assert_allclose(made.adam.exp_avg, 0.5 * x.grad, rtol=1e-4, atol=1e-9)
-    assert made.history.plain()["cross_entropy"] == [pytest.approx(sum(loss.item() for loss in losses) / 3, rel=1e-5)]
+    assert made.groups[0].history.plain()["cross_entropy"] == [
+        pytest.approx(sum(loss.item() for loss in losses) / 3, rel=1e-5)
+    ]
 
 
 def test_a_resumed_block_goes_on_with_the_teacher_whose_turn_it_is() -> None:
@@ -117,7 +120,7 @@ def test_a_resumed_block_goes_on_with_the_teacher_whose_turn_it_is() -> None:
 
 def test_a_teacher_without_batch_norm_joins_a_pool() -> None:
     guides, log = pool([PLAIN] * 3, [frozen(TinyResNet()), frozen(TinyConvNet()), frozen(TinyMobile())])
-    values = whole(config("round_robin"), guides).history.plain()["bn_statistics"]
+    values = whole(config("round_robin"), guides).groups[0].history.plain()["bn_statistics"]
     assert [v == 0.0 for v in values] == [False, True, False, False, True, False, False]
 
 
@@ -167,7 +170,10 @@ def test_the_same_network_behind_another_normalisation_gives_the_same_gradient()
     results = []
     for second in (guided(network, ONE), guided(Renormalised(network).eval(), TWO)):
         made = Synthesis(
-            config("round_robin"), [guided(network, ONE), second], pixels(2, 8).double(), [0, 1], [0, 0], Key((0,))
+            config("round_robin"),
+            [guided(network, ONE), second],
+            pixels(2, 8).double(),
+            [Group([0, 1], [0, 0], Key((0,)))],
         )
         made.run(lambda _: True)
         results.append(made.x.detach())

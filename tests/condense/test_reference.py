@@ -15,6 +15,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from raydc.condense.augment import flip, resized_crop, roll
+from raydc.condense.group import Group
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis
 from raydc.config.stages.synthesize import SynthesizeConfig
@@ -100,7 +101,7 @@ def difference(network: nn.Module, config: SynthesizeConfig, dtype: torch.dtype)
     """Absolute difference of the two implementations after the last step."""
     network = frozen(network).to(dtype)
     start, labels = pixels(4, SIDE).to(dtype), torch.tensor([3, 1, 7, 9])
-    made = Synthesis(config, [guided(network, Space(MEAN, STD))], start, labels.tolist(), [0] * 4, KEY)
+    made = Synthesis(config, [guided(network, Space(MEAN, STD))], start, [Group(labels.tolist(), [0] * 4, KEY)])
     assert made.run(lambda _: True)
     expected = reference(network, start, labels, config)
     assert (expected - start).abs().max() > 0.3

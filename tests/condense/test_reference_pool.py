@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from raydc.condense.augment import flip, resized_crop
 from raydc.condense.discrepancy.conv_statistics import ConvStatisticsTerm
+from raydc.condense.group import Group
 from raydc.condense.guide import Guide
 from raydc.condense.space import Space
 from raydc.condense.statistics import Statistics
@@ -178,7 +179,7 @@ def block(settings: SynthesizeConfig, dtype: torch.dtype) -> Synthesis:
         network.to(dtype)
         guides.append(guided(network, SPACE, invented(network, SIDE, TILE, CLASSES)))
     start = pixels(6, SIDE).to(dtype).mul(0.3).clamp(-2, 2)
-    made = Synthesis(settings, guides, start, LABELS, [0, 1, 2] * 2, KEY)
+    made = Synthesis(settings, guides, start, [Group(LABELS, [0, 1, 2] * 2, KEY)])
     made.run(lambda _: True)
     return made
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from raydc.condense.group import Group
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis
 from raydc.config.stages.synthesize import SynthesizeConfig
@@ -38,7 +39,7 @@ def config(ipc: int, rounds: int, steps: int, **settings: Any) -> SynthesizeConf
 
 def block(settings: SynthesizeConfig, start: torch.Tensor = START, network: nn.Module = NETWORK) -> Synthesis:
     """Two classes of two images, class-major."""
-    return Synthesis(settings, [guided(network, SPACE)], start, [0, 0, 1, 1], [0, 1, 0, 1], Key((0, "b")))
+    return Synthesis(settings, [guided(network, SPACE)], start, [Group([0, 0, 1, 1], [0, 1, 0, 1], Key((0, "b")))])
 
 
 # ---- who begins when --------------------------------------------------------------------------------------------
@@ -84,12 +85,12 @@ def test_steps_before_the_second_round_are_those_of_a_block_without_the_others()
     """Statistics, logits and gradients are of the images that move alone."""
     made = block(config(2, 2, 6))
     settings = config(1, 1, 6)
-    alone = Synthesis(settings, [guided(NETWORK, SPACE)], START[[0, 2]], [0, 1], [0, 0], Key((0, "b")))
+    alone = Synthesis(settings, [guided(NETWORK, SPACE)], START[[0, 2]], [Group([0, 1], [0, 0], Key((0, "b")))])
     for _ in range(3):
         made.step()
         alone.step()
     assert torch.equal(made.x.detach()[[0, 2]], alone.x.detach())
-    assert made.history.plain() == alone.history.plain()
+    assert made.groups[0].history.plain() == alone.groups[0].history.plain()
 
 
 def test_against_a_plain_implementation() -> None:
@@ -145,11 +146,11 @@ def test_going_on_across_a_round_is_bit_for_bit(stop: int) -> None:
     first.run(lambda s: s.done < stop)
     again.restore(first.state())
     again.run(lambda _: True)
-    assert torch.equal(again.x, whole.x) and again.history.plain() == whole.history.plain()
+    assert torch.equal(again.x, whole.x) and again.groups[0].history.plain() == whole.groups[0].history.plain()
 
 
 def test_a_block_of_late_images_alone_begins_late() -> None:
     settings = config(2, 2, 6)
-    late = Synthesis(settings, [guided(NETWORK, SPACE)], START[[1, 3]], [0, 1], [1, 1], Key((0, "b")))
+    late = Synthesis(settings, [guided(NETWORK, SPACE)], START[[1, 3]], [Group([0, 1], [1, 1], Key((0, "b")))])
     assert late.done == 3 and late.run(lambda _: True)
-    assert late.history.steps == [3, 4, 5]
+    assert late.groups[0].history.steps == [3, 4, 5]

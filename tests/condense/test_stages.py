@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from raydc.condense.group import Group
 from raydc.condense.space import Space
 from raydc.condense.stages import resized
 from raydc.condense.synthesize import Synthesis
@@ -37,7 +38,7 @@ def config(**settings: Any) -> SynthesizeConfig:
 
 
 def block(settings: SynthesizeConfig, start: torch.Tensor = START, network: nn.Module = NETWORK) -> Synthesis:
-    return Synthesis(settings, [guided(network, SPACE)], start, [0, 1], [0, 0], Key((0, "b")))
+    return Synthesis(settings, [guided(network, SPACE)], start, [Group([0, 1], [0, 0], Key((0, "b")))])
 
 
 # ---- resizing ---------------------------------------------------------------------------------------------------
@@ -101,8 +102,8 @@ def test_each_stage_has_a_new_optimiser_and_terms_that_remember_nothing() -> Non
         made.step()
         state = made.state()
         counts.append(int(state["adam_steps"]))
-        visits.append(int(state["term.bn_statistics.visits.0.mean"][0]))
-        assert state["term.flatness.kept"].shape == made.x.shape
+        visits.append(int(state["0.term.bn_statistics.visits.0.mean"][0]))
+        assert state["0.term.flatness.kept"].shape == made.x.shape
     assert counts == visits == [1, 2] * 4
 
 
@@ -143,4 +144,4 @@ def test_going_on_across_a_stage_is_bit_for_bit(stop: int) -> None:
     again.restore(first.state())
     assert again.x.shape[-1] == SIZES[(stop - 1) // 2]
     again.run(lambda _: True)
-    assert torch.equal(again.x, whole.x) and again.history.plain() == whole.history.plain()
+    assert torch.equal(again.x, whole.x) and again.groups[0].history.plain() == whole.groups[0].history.plain()

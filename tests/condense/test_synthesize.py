@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from raydc.condense.group import Group
 from raydc.condense.guide import Guide
 from raydc.condense.space import Space
 from raydc.condense.synthesize import Synthesis, snapshot_steps
@@ -46,7 +47,7 @@ def config(**settings: Any) -> SynthesizeConfig:
 def synthesis(settings: SynthesizeConfig, x: torch.Tensor | None = None, seed: int = 0) -> Synthesis:
     start = pixels(4, 16) if x is None else x
     guides = [guided(NETWORK, SPACE, STATISTICS)]
-    return Synthesis(settings, guides, start, LABELS[: len(start)], [0] * len(start), Key((seed, "b")))
+    return Synthesis(settings, guides, start, [Group(LABELS[: len(start)], [0] * len(start), Key((seed, "b")))])
 
 
 def go_on(_: Synthesis) -> bool:
@@ -68,7 +69,7 @@ def test_steps_are_adams_by_hand() -> None:
         optimizer={"lr": lr, "betas": [beta1, beta2], "eps": eps},
         steps=steps,
     )
-    made = Synthesis(settings, [guided(linear, SPACE)], start, LABELS[:2], [0, 0], Key((0,)))
+    made = Synthesis(settings, [guided(linear, SPACE)], start, [Group(LABELS[:2], [0, 0], Key((0,)))])
 
     x, m, v = start.numpy().copy(), np.zeros((2, 3, 4, 4)), np.zeros((2, 3, 4, 4))
     mean, std = (np.float32(c).reshape(3, 1, 1) for c in (MEAN, STD))
@@ -98,7 +99,7 @@ def test_the_last_iterate_is_returned_not_the_best() -> None:
     made = synthesis(config(steps=8, clamp=False, augment=[], optimizer={"lr": 9.0, "betas": [0.9, 0.99]}))
     way: list[torch.Tensor] = []
     assert made.run(lambda s: way.append(s.pixels()) or True)
-    loss = made.history.plain()["cross_entropy"]
+    loss = made.groups[0].history.plain()["cross_entropy"]
     assert min(loss) < loss[-1]
     assert torch.equal(made.pixels(), way[-1]) and not any(torch.equal(made.pixels(), w) for w in way[:-1])
 
@@ -130,7 +131,7 @@ def test_pick_maps_outputs_to_the_label_space() -> None:
     mirrored.fc.weight.copy_(mirrored.fc.weight[columns])
     mirrored.fc.bias.copy_(mirrored.fc.bias[columns])
     one, other = (
-        Synthesis(config(), [Guide(network, pick, SPACE)], pixels(4, 16), LABELS, [0] * 4, Key((0, "b")))
+        Synthesis(config(), [Guide(network, pick, SPACE)], pixels(4, 16), [Group(LABELS, [0] * 4, Key((0, "b")))])
         for network, pick in ((NETWORK, lambda z: z), (mirrored, lambda z: z[:, columns]))
     )
     one.run(go_on)
@@ -141,7 +142,7 @@ def test_pick_maps_outputs_to_the_label_space() -> None:
 def test_a_term_without_weight_is_not_computed() -> None:
     made = synthesis(config(objective=[TERMS[0], {"use": "bn_statistics", "weight": 0.0}]))
     made.run(go_on)
-    assert set(made.history.terms) == {"cross_entropy"}
+    assert set(made.groups[0].history.terms) == {"cross_entropy"}
 
 
 @pytest.mark.parametrize("use", ["bn_statistics", "conv_statistics", "densification"])
@@ -152,9 +153,9 @@ def test_a_term_that_has_nothing_to_say_may_be_the_only_one(use: str) -> None:
     settings = config(objective=[only], augment=[], steps=2)
     network = frozen(TinyConvNet())
     guide = guided(network, SPACE, invented(network, 8, 16, 5))
-    made = Synthesis(settings, [guide], start, LABELS[:3], [0] * 3, Key((0,)))
+    made = Synthesis(settings, [guide], start, [Group(LABELS[:3], [0] * 3, Key((0,)))])
     made.run(go_on)
-    assert torch.equal(made.x, start) and made.history.plain()[use] == [0.0, 0.0]
+    assert torch.equal(made.x, start) and made.groups[0].history.plain()[use] == [0.0, 0.0]
 
 
 def test_images_in_another_order_become_the_same_pictures() -> None:
@@ -164,7 +165,7 @@ def test_images_in_another_order_become_the_same_pictures() -> None:
     for rows in (torch.arange(4), p):
         labels = [LABELS[n] for n in rows]
         made = Synthesis(
-            config(), [guided(double, SPACE)], pixels(4, 16).double()[rows], labels, [0] * 4, Key((0, "b"))
+            config(), [guided(double, SPACE)], pixels(4, 16).double()[rows], [Group(labels, [0] * 4, Key((0, "b")))]
         )
         made.run(go_on)
         both.append(made.x.detach())
@@ -175,23 +176,23 @@ def test_images_in_another_order_become_the_same_pictures() -> None:
 def test_history_keeps_unweighted_terms_and_the_last_step() -> None:
     made = synthesis(config(steps=8, log_every=3))
     made.run(go_on)
-    plain = made.history.plain()
+    plain = made.groups[0].history.plain()
     assert plain["steps"] == [0, 3, 6, 7]
     every = synthesis(config(steps=8))
     every.run(go_on)
     for name in ("cross_entropy", "bn_statistics"):
-        values = every.history.plain()[name]
+        values = every.groups[0].history.plain()[name]
         assert plain[name] == [values[i] for i in (0, 3, 6, 7)]
         assert all(float(f"{v:.6g}") == v for v in values)
     weighted = synthesis(config(steps=1, objective=[{**t, "weight": 0.5} for t in TERMS]))
     weighted.run(go_on)
-    assert weighted.history.plain()["cross_entropy"][0] == plain["cross_entropy"][0]
+    assert weighted.groups[0].history.plain()["cross_entropy"][0] == plain["cross_entropy"][0]
 
 
 def test_the_objective_falls() -> None:
     made = synthesis(config(steps=40, augment=[], optimizer={"lr": 0.1}))
     made.run(go_on)
-    plain = made.history.plain()
+    plain = made.groups[0].history.plain()
     total = [a + 0.05 * b for a, b in zip(plain["cross_entropy"], plain["bn_statistics"], strict=True)]
     assert total[-1] < 0.7 * total[0]
 
@@ -201,7 +202,7 @@ def test_the_same_block_gives_the_same_pixels_and_another_key_others() -> None:
     one, same, other = synthesis(config()), synthesis(config()), synthesis(config(), seed=1)
     for made in (one, same, other):
         made.run(go_on)
-    assert torch.equal(one.x, same.x) and one.history.plain() == same.history.plain()
+    assert torch.equal(one.x, same.x) and one.groups[0].history.plain() == same.groups[0].history.plain()
     assert not torch.equal(one.x, other.x)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -32,13 +34,12 @@ class Log:
 
     def add(self, what: str, said: str) -> int:
         """Log something; how often it has been logged, this time included."""
+        whole = Path(self.folder, f".{what}-{os.getpid()}-{threading.get_ident()}")
+        whole.write_text(said)
         for n in range(1, 1000):
-            try:
-                with Path(self.folder, f"{what}.{n}").open("x") as file:
-                    file.write(said)
+            with suppress(FileExistsError):
+                os.link(whole, Path(self.folder, f"{what}.{n}"))  # it is there at once, with all that is said
                 return n
-            except FileExistsError:
-                continue
         raise RuntimeError(f"{what} happens again and again")
 
     def wait(self, what: str, times: int, seconds: float = 60) -> None:

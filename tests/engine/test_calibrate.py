@@ -51,9 +51,9 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunCo
 
 def test_everything_that_a_run_does_is_measured(calibrated: tuple[RunConfig, Measured, Path]) -> None:
     _, found, _ = calibrated
-    assert found.device == "cpu" and found.workers == 2 and found.block_images == 3
+    assert found.device == "cpu" and found.workers == 2 and found.launch_images == 3
     assert found.train_images and found.validation_images and not found.stand_in
-    assert found.rate and found.block and found.view and found.view.step.median > 0 and found.encode > 0
+    assert found.rate and found.launch and found.view and found.view.step.median > 0 and found.encode > 0
     assert set(found.squeeze) == {"resnet"}
     assert set(found.tests) == {"teacher resnet", "student convnet"}
     assert set(found.students) == {student_kind("convnet", d, k) for d in ("random", "full") for k in ("soft", "hard")}
@@ -102,16 +102,16 @@ def _probe(wanted: RunConfig) -> Iterator[Probe]:
 def test_a_measured_step_is_a_step_of_a_block(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the loop as the actor runs it, in turns, by the process's own time: others compete for this machine."""
     from raydc.condense.synthesize import Synthesis
+    from raydc.engine.block_maker import BlockMaker
     from raydc.engine.calibration import probe as module
     from raydc.engine.synthesize import recipe
-    from raydc.engine.synthesizer import BlockMaker
 
     monkeypatch.setattr(module.time, "perf_counter", time.process_time)
     probe.teachers(["resnet"])
     maker, ratios = BlockMaker(probe.run, recipe(probe.run, "condensed"), probe.source), []
     for _ in range(5):
         measured = probe.blocks(0.2, probe.execution()["chosen"])["loop"].step.median
-        synthesis, began = maker.synthesis(probe.block), time.process_time()
+        synthesis, began = maker.synthesis(probe.launch), time.process_time()
 
         def until(block: Synthesis) -> bool:
             return block.done < 40

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from raydc.engine.block_maker import BlockMaker, Work
+from raydc.engine.in_flight import InFlight
 from raydc.engine.synthesize import recipe
-from raydc.engine.synthesizer import BlockMaker, InFlight
 from raydc.store.tar import read
 from tests.engine.small import STEPS, Small, small
 
@@ -44,7 +45,8 @@ class Worker:
         return found[0].read_bytes() if found else b""
 
     def take(self, leaving: Event) -> dict[str, Any] | None:
-        return InFlight(self.maker, self.block, leaving).make()
+        made = InFlight(self.maker, Work("condensed", (self.block,)), leaving).make()
+        return None if made is None else made[0]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_a_killed_worker_loses_no_more_than_the_steps_since_its_checkpoint(
 
 def test_the_checkpoint_stays_until_the_marker_is_there(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
-    flight = InFlight(worker.maker, worker.block, Event())
+    flight = InFlight(worker.maker, Work("condensed", (worker.block,)), Event())
     assert flight.make() is not None
     assert worker.checkpoint.exists(), "killed before its marker, the block would begin anew"
     flight.forget()
@@ -129,6 +131,35 @@ def test_a_part_holds_the_images_and_the_pictures_of_the_way(undisturbed: tuple[
     assert names[:images] == [f"{n:06d}.png" for n in range(images)]
     assert names[images] == "step-00000000.png" and names[-1] == f"step-{STEPS:08d}.png"
     assert list(marker["members"]) == names and marker["shown"] == marker["number"] % images
+
+
+def test_a_launch_that_is_handed_back_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """Blocks of a launch share a checkpoint, and each has its own part, pictures and history."""
+    worker, again = Worker(tmp_path / "whole"), Worker(tmp_path / "cut")
+    work = Work("condensed", tuple(worker.small.blocks[::2]))
+    whole = InFlight(worker.maker, work, Event()).make()
+    assert whole is not None and [m["block"] for m in whole] == [b.id for b in work.blocks]
+    assert InFlight(again.maker, work, After(7)).make() is None
+    assert [p.name for p in (tmp_path / "cut/work/checkpoints/condensed").iterdir()] == [f"{work.name}.safetensors"]
+    cut = InFlight(again.maker, work, Event()).make()
+    assert cut is not None
+    for one, other, block in zip(whole, cut, work.blocks, strict=True):
+        assert one["image_steps"] == STEPS * len(block) and other.pop("image_steps") == (STEPS - 7) * len(block)
+        assert {**other, "image_steps": one["image_steps"]} == one
+    assert whole[0]["history"] != whole[1]["history"] and whole[0]["sha256"] != whole[1]["sha256"]
+
+
+def test_a_block_of_a_launch_has_the_pictures_that_it_has_alone(tmp_path: Path) -> None:
+    """To a grey level: only the rounding of a larger batch is another."""
+    worker = Worker(tmp_path)
+    blocks = tuple(worker.small.blocks[::2])
+    together = worker.maker.synthesis(blocks)
+    together.run(lambda _: True)
+    for n, block in enumerate(blocks):
+        alone = worker.maker.synthesis([block])
+        alone.run(lambda _: True)
+        apart = (alone.pixels().int() - together.pixels().chunk(2)[n].int()).abs()
+        assert apart.max() <= 1
 
 
 def test_parts_do_not_depend_on_how_often_checkpoints_are_written(

@@ -100,14 +100,11 @@ def test_two_workers_choose_the_same(alone: Small, tmp_path: Path, monkeypatch: 
     log = Log(str(tmp_path))
 
     class Together(Selector):
-        """Begins when both are there, so that each has its part in the work."""
-
-        def hello(self) -> str:
-            log.add("hello", "")
-            return super().hello()
+        """Begins when both have a unit, so that each has its part in the work."""
 
         def run(self, work: Work) -> dict[str, Any] | None:
-            log.wait("hello", 2)
+            log.add("unit", "")
+            log.wait("unit", 2)
             return super().run(work)
 
     monkeypatch.setattr("raydc.engine.selection.Selector", Together)

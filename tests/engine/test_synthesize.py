@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import ray
 
-from raydc.engine.synthesizer import Synthesizer, Work
+from raydc.engine.block_maker import Work
+from raydc.engine.synthesizer import Synthesizer
 from raydc.errors import ClusterError, DataError
 from tests import tiny
 from tests.engine.actors import Log
@@ -54,14 +55,11 @@ def test_four_workers_make_the_same_data_set(alone: Small, tmp_path: Path, monke
     log = Log(str(tmp_path))
 
     class Together(Synthesizer):
-        """Begins when all four are there, so that each has its part in the work."""
-
-        def hello(self) -> str:
-            log.add("hello", "")
-            return super().hello()
+        """Begins when all four have a block, so that each has its part in the work."""
 
         def run(self, work: Work) -> dict[str, Any] | None:
-            log.wait("hello", 4)
+            log.add("block", "")
+            log.wait("block", 4)
             return super().run(work)
 
     monkeypatch.setattr("raydc.engine.synthesize.Synthesizer", Together)
@@ -70,6 +68,26 @@ def test_four_workers_make_the_same_data_set(alone: Small, tmp_path: Path, monke
     assert len({m["meta"]["worker"] for m in made.markers().values()}) == 4
     assert made.parts() == alone.parts()
     assert made.pack() == alone.pack()
+
+
+def test_launches_of_several_blocks_make_every_block_once(alone: Small, tmp_path: Path) -> None:
+    """A launch of which one marker is missing is made again as a whole, and comes out the same."""
+    made = small(tmp_path, {"engine": {**ENGINE, "blocks_per_launch": 3}})
+    made.synthesize(ray.put)
+    names = [e["unit"] for e in made.said("unit_done")]
+    assert set(made.parts()) == set(alone.parts())
+    assert {name for name in names if name.startswith("condensed/") and name.endswith("-x2")} and len(names) == 6
+    steps = sum(e["image_steps"] for e in made.said("unit_done"))
+    assert steps == sum(e["image_steps"] for e in alone.said("unit_done"))
+    drawn = {name for name in alone.parts() if name.startswith("random/")}
+    assert drawn <= set(names) and {n: made.parts()[n] for n in drawn} == {n: alone.parts()[n] for n in drawn}
+
+    before, lost = made.parts(), next(tmp_path.glob("blocks/condensed/*.json"))
+    lost.unlink()
+    made.events.clear()
+    made.synthesize(ray.put)
+    (unit,) = [e["unit"] for e in made.said("unit_done")]
+    assert made.parts() == before and (lost.stem in unit or "-x" in unit)
 
 
 def test_a_worker_that_is_killed_in_a_block_leaves_no_trace_in_it(

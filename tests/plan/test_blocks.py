@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raydc.plan.blocks import GROUPS, across_classes, class_major, within_class
+from raydc.plan.blocks import GROUPS, across_classes, class_major, launches, within_class
 
 CLASSES = st.lists(st.integers(0, 20_000), unique=True, max_size=60)
 
@@ -82,3 +82,17 @@ def test_a_list_of_blocks_grows_with_blocks_and_not_with_images() -> None:
     blocks = across_classes(range(10_450), 20, 100)
     assert len({id(b.classes) for b in blocks}) == 105 and len({id(b.indices) for b in blocks}) <= 40
     assert max(len(pickle.dumps(b)) for b in blocks) < 1_000
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+@given(data=st.tuples(CLASSES, st.integers(1, 7), st.integers(1, 9), st.integers(1, 5), st.integers(1, 3)))
+def test_launches_are_of_blocks_that_begin_alike(group: str, data: tuple[list[int], int, int, int, int]) -> None:
+    classes, ipc, size, count, rounds = data
+    blocks = GROUPS[group](classes, ipc, size)
+    found = launches(blocks, count, lambda index: index % rounds)
+    assert sorted(block.number for launch in found for block in launch) == [block.number for block in blocks]
+    assert [launch[0].number for launch in found] == sorted(launch[0].number for launch in found)
+    ways = [{tuple(index % rounds for index in block.indices) for block in launch} for launch in found]
+    assert all(len(way) == 1 for way in ways)
+    short = [way.pop() for way, launch in zip(ways, found, strict=True) if len(launch) < count]
+    assert len(short) == len(set(short)), "none is left open while another one of its kind begins"

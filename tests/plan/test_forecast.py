@@ -31,7 +31,7 @@ def loop(step: float, first: float = 0.0) -> f.Loop:
 
 MEASURED = f.Measured(
     device="cpu", workers=2, seats=4, process=4.0, ray=6.0, worker=2.4, opening=0.5, train_images=1_438,
-    validation_images=359, stand_in=False, first_image=1.0, decode=0.0, block_images=10, block=loop(0.0286),
+    validation_images=359, stand_in=False, first_image=1.0, decode=0.0, launch_images=10, launch=loop(0.0286),
     begin=0.0, encode=0.0, view=loop(0.0005), shard_image=0.0, squeeze={"resnet": loop(0.06, 1.5)},
     tests={"teacher resnet": 0.0005, "student convnet": 0.0002},
     students={f"convnet {d} {k}": loop(s) for d, k, s in [
@@ -157,4 +157,4 @@ def test_the_pace_of_a_forward_pass_comes_from_what_was_measured() -> None:
     assert f.seconds_a_flop(counted, NETWORKS, untested) == pytest.approx(0.0005 / 25e6)
     unlabelled = dataclasses.replace(untested, view=None)
     assert f.seconds_a_flop(counted, NETWORKS, unlabelled) == pytest.approx(0.0286 / 10 / 50e6)
-    assert f.seconds_a_flop(counted, NETWORKS, dataclasses.replace(unlabelled, block=None)) is None
+    assert f.seconds_a_flop(counted, NETWORKS, dataclasses.replace(unlabelled, launch=None)) is None

@@ -31,7 +31,8 @@ class ExecutionConfig(Strict):
 
 
 class EngineConfig(Strict):
-    """Where and how the work runs. Nothing here but ``threads`` and ``execution`` changes a byte of the result."""
+    """Where and how the work runs. Nothing here but ``threads``, ``execution`` and ``blocks_per_launch`` changes a byte
+    of the result."""
 
     workers: Positive = 1
     """Synthesis and labelling actors at most; there are as many as nodes have room for."""
@@ -45,6 +46,9 @@ class EngineConfig(Strict):
     """Threads of one actor's arithmetic on a CPU. Part of the result: sums are rounded in another order."""
     execution: ExecutionConfig = ExecutionConfig()
     """How networks are run. Part of the result, as ``threads`` are."""
+    blocks_per_launch: Positive = 1
+    """Blocks that a worker optimises side by side: networks look at all of them at once, for a device that one of them
+    does not fill. Statistics, draws and objective stay those of each block; only the rounding may differ."""
     max_attempts: Positive = 3
     """How often a failing block is tried before it is reported. A lost node costs no attempt."""
     checkpoint_seconds: float = Field(30.0, ge=0)

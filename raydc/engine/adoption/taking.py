@@ -14,11 +14,11 @@ import ray
 import safetensors.numpy
 
 from raydc.config import RunConfig
+from raydc.engine.block_maker import Work
 from raydc.engine.context import working_on
 from raydc.engine.parts import image_name, read_marker, write_part
 from raydc.engine.receipts import done, stamp
 from raydc.engine.run import Run
-from raydc.engine.synthesizer import Work
 from raydc.engine.worker import Worker, through
 from raydc.errors import DataError
 from raydc.plan.blocks import Block
@@ -104,7 +104,7 @@ def take(run: Run, blocks: list[Block], classes: list[str], emit: Callable[..., 
         DataError: the set has changed since the run began, or images that cannot be read or do not fit.
     """
     finished = done(run.blocks("condensed"))
-    todo = [Work("condensed", block) for block in blocks if block.id not in finished]
+    todo = [Work("condensed", (block,)) for block in blocks if block.id not in finished]
     if not todo:
         return
     given = _open(run.config, classes)
@@ -140,8 +140,9 @@ class Adopter(Worker):
 
     def run(self, work: Work) -> dict[str, Any]:
         """Take a unit over and commit it."""
-        with working_on(self.job, f"unit {work.block.id} of the adopted set", "adopt"):
-            return self._run(work.block)
+        (block,) = work.blocks
+        with working_on(self.job, f"unit {block.id} of the adopted set", "adopt"):
+            return self._run(block)
 
     def _run(self, block: Block) -> dict[str, Any]:
         began, markers, name = time.time(), self.job.blocks("condensed"), f"{block.id}.json"

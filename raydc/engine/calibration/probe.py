@@ -26,6 +26,7 @@ from raydc.condense.synthesize import Synthesis
 from raydc.config import RunConfig
 from raydc.config.axes.execution import EAGER, EXECUTIONS
 from raydc.config.axes.initialize import Real
+from raydc.engine.block_maker import BlockMaker, Recipe
 from raydc.engine.calibration import miniature
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, normalize_of, stored, teachers
@@ -37,9 +38,8 @@ from raydc.engine.labeler import codec, encoded, loss, settings
 from raydc.engine.live import LiveLabels, by_oneself, is_live
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
-from raydc.engine.synthesizer import BlockMaker, Recipe
 from raydc.labels.views import draw
-from raydc.plan.blocks import Block
+from raydc.plan.blocks import Block, launches
 from raydc.plan.forecast import Loop, Timing
 from raydc.sources.base import Source, Split
 from raydc.sources.condensed import CondensedDataset
@@ -99,6 +99,12 @@ class Probe:
     def block(self) -> Block:
         """The first block of the run, which is a whole one."""
         return self._blocks[0]
+
+    @cached_property
+    def launch(self) -> tuple[Block, ...]:
+        """The first blocks, as many as a worker makes at once."""
+        config = self.run.config
+        return launches(self._blocks, config.engine.blocks_per_launch, config.synthesize.begins)[0]
 
     @property
     def total(self) -> int:
@@ -166,26 +172,26 @@ class Probe:
             return {"chosen": EAGER.name if named == "auto" else named, "why": "the config's", "seconds": 0.0}
         began, found = time.perf_counter(), soon(self.run, share, len(self.classes))
         if found is None:
-            found = tried(self.run, self.made, self.block, share, self.shown, miniature.statistics)
+            found = tried(self.run, self.made, self.launch, share, self.shown, miniature.statistics)
         return {**found, "seconds": time.perf_counter() - began}
 
     def blocks(self, seconds: float, execution: str) -> dict[str, Any]:
-        """The first block: its start, some of its steps, and the encoding of its images, which the others look at."""
+        """The first launch: its start, some of its steps, and the encoding of images, which the others look at."""
         config = self.run.config
         began = time.perf_counter()
         maker = BlockMaker(self.run, self.made, self.shown, miniature.statistics, EXECUTIONS[execution])
-        start = maker.start(self.block)
+        start = maker.start(self.launch)
         opened = time.perf_counter() - began
-        begin = Timing.of(self._paced(lambda: maker.start(self.block), 0.0)).median
+        begin = Timing.of(self._paced(lambda: maker.start(self.launch), 0.0)).median
         loop, pixels = None, maker.space.to_uint8(start)
         if config.synthesize.steps:
-            synthesis = maker.synthesis(self.block)
+            synthesis = maker.synthesis(self.launch)
             loop = _loop(self._stepped(synthesis, seconds), max(0.0, opened - begin), self.together)
             pixels = synthesis.pixels()
-        self.pixels = pixels.numpy().transpose(0, 2, 3, 1)
+        self.pixels = pixels[: len(self.block)].numpy().transpose(0, 2, 3, 1)
         pack = config.pack
         encoded = Timing.of(self._paced(lambda: encode(self.pixels[0], pack.format, pack.quality), 0.0, least=9))
-        return {"images": len(self.block), "begin": begin, "encode": encoded.median, "loop": loop}
+        return {"images": len(pixels), "begin": begin, "encode": encoded.median, "loop": loop}
 
     def _stepped(self, synthesis: Synthesis, seconds: float) -> list[float]:
         """Seconds of steps of a block, some of them together."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from raydc.engine.block_maker import Recipe
 from raydc.engine.capacity import options
 from raydc.engine.ensemble import teacher_names
 from raydc.engine.execution import label_trial, step_trial
@@ -18,9 +19,8 @@ from raydc.engine.execution.labelling import question
 from raydc.engine.failures import wait
 from raydc.engine.inspection import networks_of
 from raydc.engine.run import Run
-from raydc.engine.synthesizer import Recipe
 from raydc.engine.weights import read_record
-from raydc.plan.blocks import Block
+from raydc.plan.blocks import Block, launches
 from raydc.plan.cost import live_students
 from raydc.store.manifest import read
 from raydc.teachers.flops import forward_flop
@@ -46,7 +46,8 @@ def settle_synthesis(run: Run, made: Recipe, blocks: list[Block], source: list[A
     if found is None:
         emit("note", text="trying ways to execute the synthesis step; engine.execution.synthesize names one")
         trial: Any = ray.remote(_step_trial).options(**options(run.config.engine))
-        (found,) = wait([trial.remote(run, made, blocks[0], share, source)])
+        (first, *_) = launches(blocks, run.config.engine.blocks_per_launch, made.synthesize.begins)
+        (found,) = wait([trial.remote(run, made, first, share, source)])
     keep(run, "synthesize", found)
     if found["tried"]:
         emit("note", text=f"the synthesis step is executed {found['chosen']}: {found['why']}")
@@ -70,8 +71,8 @@ def soon(run: Run, share: float, classes: int) -> dict[str, Any] | None:
     return None if flop is None else little(run, share * flop)
 
 
-def _step_trial(run: Run, made: Recipe, block: Block, share: float, source: list[Any]) -> dict[str, Any]:
-    return step_trial.tried(run, made, block, share, ray.get(source[0]) if source else None)
+def _step_trial(run: Run, made: Recipe, blocks: tuple[Block, ...], share: float, source: list[Any]) -> dict[str, Any]:
+    return step_trial.tried(run, made, blocks, share, ray.get(source[0]) if source else None)
 
 
 def settle_labelling(run: Run, emit: Callable[..., None]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from raydc.condense.synthesize import Synthesis
 from raydc.config.axes.execution import EAGER, Execution
+from raydc.engine.block_maker import BlockMaker, Known, Recipe
 from raydc.engine.execution.choice import Row, Watch, chosen
 from raydc.engine.run import Run
 from raydc.engine.statistics import statistics_of
-from raydc.engine.synthesizer import BlockMaker, Known, Recipe
 from raydc.plan.blocks import Block
 from raydc.sources.base import Source
 
@@ -24,14 +25,14 @@ STEPS = 3
 
 
 def tried(
-    run: Run, made: Recipe, block: Block, share: float, source: Source | None, known: Known = statistics_of
+    run: Run, made: Recipe, blocks: Sequence[Block], share: float, source: Source | None, known: Known = statistics_of
 ) -> dict[str, Any]:
     """Try executions on this worker.
 
     Args:
         run: the run.
         made: how its blocks are made.
-        block: one of them.
+        blocks: those of one launch.
         share: image-steps that a worker takes.
         source: the real data.
         known: where statistics are found.
@@ -39,13 +40,13 @@ def tried(
     Returns:
         As :func:`raydc.engine.execution.choice.chosen` does; a row has the ``cosine`` with the eager gradient.
     """
-    trial = _Trial(run, made, block, source, known)
-    return chosen(trial, CANDIDATES[trial.device_type], share / len(block))
+    trial = _Trial(run, made, blocks, source, known)
+    return chosen(trial, CANDIDATES[trial.device_type], share / sum(map(len, blocks)))
 
 
 class _Trial:
-    def __init__(self, run: Run, made: Recipe, block: Block, source: Source | None, known: Known) -> None:
-        self.run, self.made, self.block, self.source, self.known = run, made, block, source, known
+    def __init__(self, run: Run, made: Recipe, blocks: Sequence[Block], source: Source | None, known: Known) -> None:
+        self.run, self.made, self.blocks, self.source, self.known = run, made, blocks, source, known
         first = self._synthesis(EAGER)
         self.count, self.device_type = len(first.guides), first.x.device.type
         self.gradients = self._gradients(first)
@@ -71,7 +72,7 @@ class _Trial:
 
     def _synthesis(self, execution: Execution) -> Synthesis:
         maker = BlockMaker(self.run, self.made, self.source, self.known, execution)
-        return maker.synthesis(self.block)
+        return maker.synthesis(self.blocks)
 
     def _gradients(self, synthesis: Synthesis) -> list[torch.Tensor]:
         """Of as many first steps as there are teachers; the pixels stay."""
