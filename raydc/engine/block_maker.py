@@ -65,7 +65,7 @@ class Work:
 
 
 class BlockMaker:
-    """Builds the synthesis of a block from what a worker holds; also used to look at a block's first steps again."""
+    """Builds the synthesis of blocks from what a worker holds; also used to look at their first steps again."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""One launch on one worker: resumed where another one left it, and committed block by block."""
+"""A launch on its way: resumed where another worker left it, watched, and written block by block."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ class InFlight:
         self.config = maker.recipe.synthesize
         self.pictures: dict[int, np.ndarray] = {}
         """By step: uint8 ``[G, 3, S, S]``, of one image of each block."""
+        self.pixels = torch.empty(0)
+        """The end: uint8 ``[B, 3, S, S]``, on the CPU."""
+        self.histories: list[dict[str, Any]] = [{"steps": []} for _ in self.blocks]
         self.shots = set(snapshot_steps(self.config.steps, self.config.snapshots))
         if self.shots:  # the first picture is of the start, whenever that is
             self.shots.add(min(self._begins()))
@@ -42,32 +45,49 @@ class InFlight:
         self.step = 0
         self.saved = time.monotonic()
 
-    def make(self) -> list[dict[str, Any]] | None:
-        """Take the blocks to their end and write their parts; what their markers hold, or None if handed back."""
-        histories: list[dict[str, Any]] = [{"steps": []} for _ in self.blocks]
+    def make(self) -> bool:
+        """Take the blocks to their end; False if they are handed back."""
         if self.config.steps == 0:
-            pixels = self.maker.space.to_uint8(self.maker.start(self.blocks))
-        else:
-            synthesis = self.maker.synthesis(self.blocks)
-            self.first = synthesis.done
-            if self.checkpoints.exists(self.checkpoint):
-                self._resume(synthesis)
-            if not synthesis.run(self._observe):
-                return None
-            pixels, histories = synthesis.pixels(), [group.history.plain() for group in synthesis.groups]
-            for block, history in zip(self.blocks, histories, strict=True):
-                _finite(block, history)
-        parts = pixels.numpy().transpose(0, 2, 3, 1).reshape(len(self.blocks), -1, *pixels.shape[2:], 3)
-        return [self._commit(n, images, histories[n]) for n, images in enumerate(parts)]
+            self.pixels = self.maker.space.to_uint8(self.maker.start(self.blocks))
+            return True
+        synthesis = self.maker.synthesis(self.blocks)
+        self.first = synthesis.done
+        if self.checkpoints.exists(self.checkpoint):
+            self._resume(synthesis)
+        if not synthesis.run(self._observe):
+            return False
+        self.pixels, self.histories = synthesis.pixels(), [group.history.plain() for group in synthesis.groups]
+        return True
 
-    def _begins(self) -> list[int]:
-        """The step at which each image of a block begins; the same in all."""
-        return [self.config.begins(index) for index in self.blocks[0].indices]
+    def write(self, place: int) -> dict[str, Any]:
+        """Write the part of one of the blocks that are made; what its marker holds. Asks nothing of the device.
+
+        Raises:
+            DataError: its objective is no longer a number.
+        """
+        pack, block, count = self.maker.run.config.pack, self.blocks[place], len(self.blocks[place])
+        _finite(block, self.histories[place])
+        images = self.pixels[place * count : (place + 1) * count].permute(0, 2, 3, 1).numpy()
+        # A hundred PNGs of 224 pixels take a core 0.6 s (measured), and a fast GPU 7 s for the whole block.
+        encoded = in_threads(lambda image: encode(image, pack.format, pack.quality), images)
+        members = [(image_name(n, pack.format), data) for n, data in enumerate(encoded)]
+        for step, picture in sorted(self.pictures.items()):
+            members.append((step_name(step), encode(picture[place].transpose(1, 2, 0), "png", pack.quality)))
+        return {
+            **write_part(self.parts, block, members),
+            "shown": shown(block),
+            "history": self.histories[place],
+            "image_steps": sum(self.config.steps - max(begin, self.first) for begin in self._begins()),
+        }
 
     def forget(self) -> None:
         """Remove the checkpoint. Only the markers make it useless, so they come first."""
         with suppress(StorageError):  # the blocks are done; a checkpoint that is left lies in nobody's way
             self.checkpoints.remove(self.checkpoint)
+
+    def _begins(self) -> list[int]:
+        """The step at which each image of a block begins; the same in all."""
+        return [self.config.begins(index) for index in self.blocks[0].indices]
 
     def _observe(self, synthesis: Synthesis) -> bool:
         t, config = synthesis.done, self.config
@@ -103,21 +123,6 @@ class InFlight:
         self.pictures = {int(k.removeprefix("picture.")): v.numpy() for k, v in pictures.items()}
         synthesis.restore(state)
         self.first = synthesis.done
-
-    def _commit(self, place: int, images: np.ndarray, history: dict[str, Any]) -> dict[str, Any]:
-        """Write the part of a block of the launch."""
-        pack, block = self.maker.run.config.pack, self.blocks[place]
-        # A hundred PNGs of 224 pixels take a core 0.6 s (measured), and a fast GPU 7 s for the whole block.
-        encoded = in_threads(lambda image: encode(image, pack.format, pack.quality), images)
-        members = [(image_name(n, pack.format), data) for n, data in enumerate(encoded)]
-        for step, picture in sorted(self.pictures.items()):
-            members.append((step_name(step), encode(picture[place].transpose(1, 2, 0), "png", pack.quality)))
-        return {
-            **write_part(self.parts, block, members),
-            "shown": shown(block),
-            "history": history,
-            "image_steps": sum(self.config.steps - max(begin, self.first) for begin in self._begins()),
-        }
 
 
 def _finite(block: Block, history: dict[str, Any]) -> None:

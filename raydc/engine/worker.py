@@ -14,6 +14,7 @@ from raydc.engine.device import device
 from raydc.engine.pool import Pool, Unit
 from raydc.engine.run import Run
 from raydc.errors import ClusterError, DataError, RaydcError
+from raydc.report.units import many
 from raydc.sources.base import Source
 
 U = TypeVar("U", bound=Unit)
@@ -49,7 +50,7 @@ def through(
     """Send units through as many actors as the engine may have.
 
     Args:
-        actor: a :class:`Worker` that has ``run(unit)`` and ``progress()``.
+        actor: a :class:`Worker` that has what a :class:`~raydc.engine.pool.Pool` asks for besides.
         arguments: of its constructor.
         todo: the units.
         engine: what an actor asks for.
@@ -59,9 +60,9 @@ def through(
     Raises:
         DataError, ClusterError: some units failed for good; the others are done.
     """
-    # Two methods at a time: a notice of preemption gets in while a unit computes.
+    # Several methods at a time: a notice of preemption gets in while a unit computes and others are committed.
     made: Any = ray.remote(actor)
-    held = {"max_restarts": 0, "max_concurrency": 2}
+    held = {"max_restarts": 0, "max_concurrency": 4}
     pool: Pool[U] = Pool(
         lambda avoid: made.options(**held, **options(engine, avoid)).remote(*arguments),
         engine.workers,
@@ -75,4 +76,4 @@ def through(
         name, cause = next(iter(failed.items()))
         said = str(cause) if isinstance(cause, RaydcError) else f"{noun} {name}: {type(cause).__name__}: {cause}"
         kind = DataError if all(isinstance(c, DataError) for c in failed.values()) else ClusterError
-        raise kind(f"{len(failed)} of {len(todo)} {noun}s failed, the others are done. First: {said}")
+        raise kind(f"{len(failed)} of {len(todo)} {many(noun)} failed, the others are done. First: {said}")

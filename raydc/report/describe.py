@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from raydc.report.status import NODE_LETTERS, Status
-from raydc.report.units import duration, number, percent, plural
+from raydc.report.units import duration, many, number, percent, plural
 
 
 def progress_text(status: Status, now: float | None = None) -> str:
@@ -47,7 +47,7 @@ def rate_text(status: Status) -> str:
     """Return the rate in image-steps per second, else in units per minute, with its unit; empty where unknown."""
     if status.image_steps_per_s:
         return f"{number(status.image_steps_per_s)} image-steps/s"
-    return f"{number(status.units_per_s * 60)} {status.unit}s/min" if status.units_per_s else ""
+    return f"{number(status.units_per_s * 60)} {many(status.unit)}/min" if status.units_per_s else ""
 
 
 def describe(status: Status, now: float | None = None) -> list[str]:

@@ -47,8 +47,12 @@ def number(value: float) -> str:
 
 def plural(count: int, noun: str) -> str:
     """Return ``"1 block"`` or ``"1,045 blocks"``."""
-    ending = "" if count == 1 else "es" if noun.endswith(("s", "ch")) else "s"
-    return f"{count:,} {noun}{ending}"
+    return f"{count:,} {noun if count == 1 else many(noun)}"
+
+
+def many(noun: str) -> str:
+    """Return ``"blocks"``."""
+    return noun + ("es" if noun.endswith(("s", "ch")) else "s")
 
 
 def iso(when: float) -> str:

@@ -13,15 +13,18 @@ from threading import Event
 
 import ray
 
+from raydc.engine.pool import Committing
 from raydc.errors import DataError, StorageError
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit that misbehaves in its first ``times`` attempts."""
+    """A unit that misbehaves in its first ``times`` attempts, while it is made or while it is committed."""
 
     id: str
     does: str = "work"
+    commits: str = ""
+    """What happens where it is committed beside the next unit; "": it is not."""
     times: int = 99
     seconds: float = 0.0
 
@@ -85,7 +88,7 @@ class Toy:
     def progress(self) -> float:
         return self.far
 
-    def run(self, unit: Unit) -> str | None:
+    def run(self, unit: Unit) -> str | Committing | None:
         misbehaves = self.log.add(unit.id, str(os.getpid())) <= unit.times
         if unit.does == "work":
             time.sleep(unit.seconds)
@@ -112,4 +115,22 @@ class Toy:
                 return None if self.leaving.wait(60) else "no notice came"
             if unit.does == "wait for a word":
                 self.log.wait("word", 1)
+        return Committing() if unit.commits else f"{unit.id} is done"
+
+    def committed(self, unit: Unit) -> str:
+        if self.log.add(f"{unit.id}-commit", str(os.getpid())) <= unit.times:
+            match unit.commits:
+                case "after the next":
+                    self.log.wait("next", 1)
+                case "slow":
+                    time.sleep(1.0)
+                case "lose storage":
+                    raise StorageError("the bucket does not answer")
+                case "refuse":
+                    raise DataError("the objective is not finite")
+                case "raise":
+                    raise RuntimeError("kaput")
+                case "die":
+                    self.log.wait("next", 1)
+                    die()
         return f"{unit.id} is done"

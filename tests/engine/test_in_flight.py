@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from raydc.config.axes.execution import EAGER
 from raydc.engine.block_maker import BlockMaker, Work
 from raydc.engine.in_flight import InFlight
+from raydc.engine.pool import Committing
 from raydc.engine.synthesize import recipe
+from raydc.engine.synthesizer import Synthesizer
+from raydc.errors import DataError
 from raydc.store.tar import read
 from tests.engine.small import STEPS, Small, small
 
@@ -45,8 +50,8 @@ class Worker:
         return found[0].read_bytes() if found else b""
 
     def take(self, leaving: Event) -> dict[str, Any] | None:
-        made = InFlight(self.maker, Work("condensed", (self.block,)), leaving).make()
-        return None if made is None else made[0]
+        flight = InFlight(self.maker, Work("condensed", (self.block,)), leaving)
+        return flight.write(0) if flight.make() else None
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +122,7 @@ def test_a_killed_worker_loses_no_more_than_the_steps_since_its_checkpoint(
 def test_the_checkpoint_stays_until_the_marker_is_there(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     flight = InFlight(worker.maker, Work("condensed", (worker.block,)), Event())
-    assert flight.make() is not None
+    assert flight.make() and flight.write(0)
     assert worker.checkpoint.exists(), "killed before its marker, the block would begin anew"
     flight.forget()
     flight.forget()
@@ -137,12 +142,14 @@ def test_a_launch_that_is_handed_back_ends_with_the_same_bytes(tmp_path: Path) -
     """Blocks of a launch share a checkpoint, and each has its own part, pictures and history."""
     worker, again = Worker(tmp_path / "whole"), Worker(tmp_path / "cut")
     work = Work("condensed", tuple(worker.small.blocks[::2]))
-    whole = InFlight(worker.maker, work, Event()).make()
-    assert whole is not None and [m["block"] for m in whole] == [b.id for b in work.blocks]
-    assert InFlight(again.maker, work, After(7)).make() is None
+    flights = [InFlight(maker, work, Event()) for maker in (worker.maker, again.maker)]
+    assert flights[0].make()
+    whole = [flights[0].write(n) for n in range(2)]
+    assert [m["block"] for m in whole] == [b.id for b in work.blocks]
+    assert not InFlight(again.maker, work, After(7)).make()
     assert [p.name for p in (tmp_path / "cut/work/checkpoints/condensed").iterdir()] == [f"{work.name}.safetensors"]
-    cut = InFlight(again.maker, work, Event()).make()
-    assert cut is not None
+    assert flights[1].make()
+    cut = [flights[1].write(n) for n in range(2)]
     for one, other, block in zip(whole, cut, work.blocks, strict=True):
         assert one["image_steps"] == STEPS * len(block) and other.pop("image_steps") == (STEPS - 7) * len(block)
         assert {**other, "image_steps": one["image_steps"]} == one
@@ -168,3 +175,55 @@ def test_parts_do_not_depend_on_how_often_checkpoints_are_written(
     worker = Worker(tmp_path, {"synthesize": {"checkpoint_every": 1000}})
     assert worker.take(Event()) is not None
     assert worker.part == undisturbed[0] and not worker.checkpoint.exists()
+
+
+def test_no_more_than_one_launch_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage that is slow holds up the next commit but one, and with it the making: pictures must not pile up."""
+    made = small(tmp_path)
+    written, going_on = list[str](), Event()
+
+    class Slow(InFlight):
+        def write(self, place: int) -> dict[str, Any]:
+            assert going_on.wait(60)
+            written.append(self.blocks[place].id)
+            return super().write(place)
+
+    monkeypatch.setattr("raydc.engine.synthesizer.InFlight", Slow)
+    monkeypatch.setattr("raydc.engine.synthesizer.stamp", lambda began: {"began": began, "seconds": 0.0})
+    actor = Synthesizer(made.run, {"random": recipe(made.run, "random")}, [])
+    actor.source = made.source
+    first, second = (Work("random", (block,)) for block in made.blocks[:2])
+    assert isinstance(actor.run(first), Committing)
+    next_run = Thread(target=actor.run, args=(second,), daemon=True)
+    next_run.start()
+    next_run.join(1.0)
+    assert next_run.is_alive() and not written
+    going_on.set()
+    next_run.join(60)
+    assert not next_run.is_alive()
+    receipts = [actor.committed(work) for work in (first, second)]
+    assert written == [work.blocks[0].id for work in (first, second)]
+    assert [receipt["bytes"] > 0 for receipt in receipts] == [True, True] and not actor.commits
+
+
+def test_a_block_that_diverged_does_not_take_the_others_of_its_launch_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = small(tmp_path)
+    work = Work("condensed", tuple(made.blocks[::2]))
+
+    class Diverging(InFlight):
+        def make(self) -> bool:
+            done = super().make()
+            self.histories[0]["cross_entropy"][-1] = math.nan
+            return done
+
+    monkeypatch.setattr("raydc.engine.synthesizer.InFlight", Diverging)
+    monkeypatch.setattr("raydc.engine.synthesizer.settled", lambda _: EAGER)
+    monkeypatch.setattr("raydc.engine.synthesizer.stamp", lambda began: {"began": began, "seconds": 0.0})
+    actor = Synthesizer(made.run, {"condensed": recipe(made.run, "condensed")}, [])
+    actor.source = made.source
+    assert isinstance(actor.run(work), Committing)
+    with pytest.raises(DataError, match=f"block {work.blocks[0].id} diverged: .*cross_entropy is not finite"):
+        actor.committed(work)
+    assert [p.stem for p in (tmp_path / "blocks/condensed").glob("*.json")] == [work.blocks[1].id]

@@ -68,7 +68,7 @@ class Bench:
 
         def make(avoid: frozenset[str]) -> Any:
             seat = next(wanted)
-            options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 2, "resources": {seat: 1} if seat else {}}
+            options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 4, "resources": {seat: 1} if seat else {}}
             self.avoided.append(avoid)
             return toy.options(**options).remote(self.log, *boot)
 
@@ -164,6 +164,50 @@ def test_a_storage_that_was_away_is_tried_again_by_the_same_actor(bench: Bench) 
     assert bench.retries() == [("away", 1), ("away", 2)] and len(bench.log.of("boot")) == 1
     failed = bench.run([Unit("gone", "lose storage")], size=1, attempts=2).failed
     assert isinstance(failed["gone"], StorageError) and bench.times("gone") == 2
+
+
+def test_an_actor_makes_the_next_unit_while_it_commits_one(bench: Bench) -> None:
+    assert (
+        bench.run([Unit("first", commits="after the next"), Unit("next", commits="slow"), *some(1)], size=1).failed
+        == {}
+    )
+    assert set(bench.done) == {"first", "next", "u0"} and len(bench.log.of("boot")) == 1
+
+
+def test_the_last_commits_are_waited_for(bench: Bench) -> None:
+    units = [Unit(f"u{n}", commits="slow") for n in range(3)]
+    assert bench.run(units, size=2).failed == {}
+    assert len(bench.done) == 3 and [bench.times(f"u{n}-commit") for n in range(3)] == [1] * 3
+    tiny.wait_until(lambda: not bench.alive(), 20, "the actors to end")
+
+
+@pytest.mark.parametrize(("commits", "times"), [("lose storage", 2), ("raise", 2)])
+def test_a_unit_whose_commit_fails_is_made_again(bench: Bench, commits: str, times: int) -> None:
+    assert bench.run([Unit("bad", commits=commits, times=times), *some(3, seconds=0.2)], size=1).failed == {}
+    assert bench.retries() == [("bad", 1), ("bad", 2)] and bench.times("bad") == 3
+    processes = len(set(bench.log.of("bad")))
+    assert processes == (3 if commits == "raise" else 1), "what broke one commit may break the next"
+    assert set(bench.done) == {"bad", "u0", "u1", "u2"} and [bench.times(f"u{n}") for n in range(3)] == [1] * 3
+
+
+def test_a_commit_that_finds_bad_input_is_reported_and_the_others_are_done(bench: Bench) -> None:
+    failed = bench.run([Unit("bad", commits="refuse"), *some(2)], size=1).failed
+    assert list(failed) == ["bad"] and str(failed["bad"]) == "the objective is not finite"
+    assert set(bench.done) == {"u0", "u1"} and len(bench.log.of("boot")) == 1
+
+
+def test_an_actor_that_dies_between_two_units_loses_neither(bench: Bench) -> None:
+    units = [Unit("first", commits="die", times=1), Unit("next", seconds=1.0), *some(2)]
+    assert bench.run(units, size=1).failed == {}
+    assert set(bench.done) == {"first", "next", "u0", "u1"} and set(bench.retries()) == {("first", 1), ("next", 1)}
+    assert bench.times("u0") == bench.times("u1") == 1
+
+
+def test_a_unit_that_kills_its_actor_takes_no_other_with_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was just made is lost with the actor, and is not made beside the same one again."""
+    monkeypatch.setattr(losses, "VERDICT_SECONDS", 2.0)
+    failed = bench.run([Unit("made", commits="slow"), Unit("fatal", "die"), *some(1)], size=1, attempts=2).failed
+    assert list(failed) == ["fatal"] and set(bench.done) == {"made", "u0"}
 
 
 def test_bad_input_that_stops_an_actor_from_starting_is_reported_at_once(bench: Bench) -> None:

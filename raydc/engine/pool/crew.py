@@ -44,6 +44,9 @@ class Worker:
     node: str = ""
     unit: Any = None
     draining: bool = False
+    parting: bool = False
+    """It gets no more units, and ends when what it has made is committed."""
+    gone: bool = False
     idle_since: float = 0.0
     pace: Pace = field(default_factory=Pace)
 
@@ -54,8 +57,18 @@ class Worker:
         return {"worker": name, "node": self.node, "seconds": time.monotonic() - self.pace.began}
 
 
+@dataclass(frozen=True)
+class Commit:
+    """A unit that is made and not yet stored; its maker may have the next one in hand."""
+
+    worker: Worker
+    unit: Any
+    where: dict[str, Any]
+    """Who made it, and how long that took."""
+
+
 class Crew:
-    """The actors by what they wait for: to start, to finish a unit, for work.
+    """The actors by what they wait for: to start, to finish a unit, to see it committed, for work.
 
     Args:
         make: starts an actor; takes the ids of nodes that it must not be put on.
@@ -70,6 +83,7 @@ class Crew:
         self.nodes = Nodes()
         self.booting: dict[Any, Worker] = {}
         self.busy: dict[Any, Worker] = {}
+        self.committing: dict[Any, Commit] = {}
         self.idle: list[Worker] = []
         self.boot_failures = 0
         self._boot_failed = 0.0
@@ -98,24 +112,45 @@ class Crew:
         worker.pace.begin(time.monotonic())
         self.busy[worker.actor.run.remote(unit)] = worker
 
+    def commit(self, worker: Worker) -> None:
+        """An actor has made its unit, and commits it beside whatever it does next."""
+        made = Commit(worker, worker.unit, worker.described())
+        self.committing[worker.actor.committed.remote(worker.unit)] = made
+
+    def commits(self, worker: Worker) -> bool:
+        """Whether an actor still commits something."""
+        return any(made.worker is worker for made in self.committing.values())
+
     def rest(self, worker: Worker) -> None:
         """An actor has no unit any more."""
         worker.unit, worker.idle_since = None, time.monotonic()
-        self.idle.append(worker)
+        if worker.parting:
+            self.part(worker)
+        else:
+            self.idle.append(worker)
 
     def let_go(self, worker: Worker) -> None:
-        """End an actor, and forget it if it was at work."""
+        """Forget what an actor is at, and end it as soon as what it has made is committed."""
         self.busy = {ref: w for ref, w in self.busy.items() if w is not worker}
-        self.end(worker.actor)
+        self.idle = [w for w in self.idle if w is not worker]
+        worker.unit, worker.parting = None, True
+        self.part(worker)
+
+    def part(self, worker: Worker) -> None:
+        """End an actor that is to take no more, unless it still makes or commits something."""
+        if worker.parting and not worker.gone and worker.unit is None and not self.commits(worker):
+            worker.gone = True
+            self.end(worker.actor)
 
     def close(self) -> None:
         """End all actors."""
-        for worker in [*self.booting.values(), *self.busy.values(), *self.idle]:
+        makers = [made.worker for made in self.committing.values()]
+        for worker in [*self.booting.values(), *self.busy.values(), *self.idle, *makers]:
             self.end(worker.actor)
 
     def ended(self) -> list[Any]:
-        """Wait for a moment for something to happen; what actors at work have come to the end of."""
-        waiting = [*self.busy, *self.booting]
+        """Wait for a moment for something to happen; the units, made or committed, that have come to an end."""
+        waiting = [*self.busy, *self.committing, *self.booting]
         if not waiting:
             time.sleep(POLL_SECONDS)
             return []
@@ -128,7 +163,7 @@ class Crew:
         for ref in ready:
             if ref in self.booting:
                 self._started(ref)
-        return [ref for ref in ready if ref in self.busy]
+        return [ref for ref in ready if ref in self.busy or ref in self.committing]
 
     def _started(self, ref: Any) -> None:
         worker = self.booting.pop(ref)
@@ -143,7 +178,7 @@ class Crew:
             self.boot_failures = max(self.boot_failures, min(worker.wave, self.boot_failures) + 1)
             self._boot_failed = time.monotonic()
             self.spoiled(node, cause)
-            if self.boot_failures >= BOOT_FAILURES and not self.busy and not self.idle:
+            if self.boot_failures >= BOOT_FAILURES and not (self.busy or self.idle or self.committing):
                 said = f"{BOOT_FAILURES} times in a row workers failed to start; the last one said: {last_words(cause)}"
                 raise ClusterError(said) from error
             return
@@ -187,8 +222,10 @@ class Crew:
                 if worker.unit is unit:
                     worker.pace.look(asked, far[-1])
         self._asked = {w.actor.progress.remote(): (w, w.unit, now) for w in self.busy.values()}
-        if far:
-            self.emit("progress", text=f"{len(far)} in flight, {100 * sum(far) / len(far):.0f} % of the way")
+        said = [f"{len(far)} in flight, {100 * sum(far) / len(far):.0f} % of the way"] if far else []
+        said += [f"{len(self.committing)} being stored"] if self.committing else []
+        if said:
+            self.emit("progress", text=", ".join(said))
 
     def show(self) -> None:
         """Say how many are at work, where that has changed."""

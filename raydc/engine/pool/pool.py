@@ -16,7 +16,8 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from raydc.engine.failures import last_words, root_cause
-from raydc.engine.pool.crew import TAIL_SECONDS, Crew, Worker
+from raydc.engine.pool.committing import Committing
+from raydc.engine.pool.crew import TAIL_SECONDS, Commit, Crew, Worker
 from raydc.engine.pool.losses import Losses
 from raydc.engine.pool.pace import Pace
 from raydc.engine.pool.tail import expect
@@ -45,10 +46,12 @@ class Outcome(Generic[U]):
 
 
 class Pool(Generic[U]):
-    """Runs units on actors that have ``hello() -> node id``, ``run(unit)``, ``preempt()`` and ``progress()``.
+    """Runs units on actors that have ``hello() -> node id``, ``run(unit)``, ``preempt()`` and ``progress()``, and
+    ``committed(unit)`` if they ever answer with :class:`Committing`.
 
     ``run`` returns a receipt, or None if it was preempted; the unit then goes to the front of the queue. That costs it
-    no attempt, nor does the loss of its node. ``progress`` tells the fraction of the unit in flight that is done.
+    no attempt, nor does the loss of its node. Where it returns ``Committing``, the actor gets its next unit while
+    ``committed`` waits for the receipt. ``progress`` tells the fraction of the unit in flight that is done.
     What an actor sets up and may refuse belongs into ``hello``: Ray passes on the exception of a constructor as text
     only, so no error of ours is recognised in it.
 
@@ -81,7 +84,7 @@ class Pool(Generic[U]):
         self.usual = Pace()
         """Of a unit, over all actors."""
         self.copied: set[str] = set()
-        """Units that two actors have in hand."""
+        """Units that two actors have in hand, or have made."""
         self.outcome: Outcome[U] = Outcome()
 
     def run(self, units: Sequence[U]) -> Outcome[U]:
@@ -89,12 +92,14 @@ class Pool(Generic[U]):
         self.todo.extend(units)
         crew = self.crew
         try:
-            while self.todo or crew.busy or self.losses.waiting():
+            while self.todo or crew.busy or crew.committing or self.losses.waiting():
                 crew.resize(min(self.size, len(self.todo) + len(crew.busy)))
                 self._dispatch()
                 for ref in crew.ended():
                     if ref in crew.busy:  # not so if a copy of its unit has just won
-                        self._finished(crew.busy.pop(ref), ref)
+                        self._made(crew.busy.pop(ref), ref)
+                    elif ref in crew.committing:
+                        self._committed(crew.committing.pop(ref), ref)
                 if crew.watch(last=self._last_round()):
                     self._judge_losses()
         finally:
@@ -115,6 +120,8 @@ class Pool(Generic[U]):
                 unit = self.todo.popleft()
                 self.attempts[unit.id] += 1
                 crew.hand(worker, unit)
+            elif crew.commits(worker):  # what it commits may have to be tried again, and it is there
+                crew.idle.append(worker)
             else:
                 crew.let_go(worker)
         crew.show()
@@ -144,78 +151,122 @@ class Pool(Generic[U]):
             crew.idle.append(worker)
         return keep
 
-    def _finished(self, worker: Worker, ref: Any) -> None:
-        crew, unit = self.crew, worker.unit
-        twins = [w for w in crew.busy.values() if w.unit.id == unit.id] if unit.id in self.copied else []
-        self.copied.discard(unit.id)
+    def _made(self, worker: Worker, ref: Any) -> None:
+        """An actor has come to the end of its unit, or the unit to that of its actor."""
+        crew, unit, where = self.crew, worker.unit, worker.described()
         try:
             receipt = ray.get(ref)
         except RayError as error:
-            self._broke(worker, unit, error, copied=bool(twins))
+            self._broke(worker, unit, error, where, running=True)
             return
         if receipt is None:
             crew.let_go(worker)
-            if not twins:
-                self._handed_back(worker, unit)
+            if not self._taken_over(unit):
+                self._handed_back(unit, where)
             return
-        for twin in twins:
-            self.emit("unit_outrun", unit=unit.id, **twin.described())
-            crew.let_go(twin)
         now = time.monotonic()
         worker.pace.end(now)
         self.usual.note(now - worker.pace.began)
-        crew.nodes.worked(worker.node)
-        del self.attempts[unit.id]
+        if isinstance(receipt, Committing):
+            crew.commit(worker)
+        else:
+            self._done(worker, unit, receipt)
         crew.rest(worker)
+
+    def _committed(self, made: Commit, ref: Any) -> None:
+        try:
+            receipt = ray.get(ref)
+        except RayError as error:
+            self._broke(made.worker, made.unit, error, made.where, running=False)
+        else:
+            self._done(made.worker, made.unit, receipt)
+        self.crew.part(made.worker)
+
+    def _done(self, worker: Worker, unit: U, receipt: Any) -> None:
+        crew = self.crew
+        crew.nodes.worked(worker.node)
+        for twin in [w for w in crew.busy.values() if w.unit.id == unit.id]:
+            self.emit("unit_outrun", unit=unit.id, **twin.described())
+            crew.let_go(twin)
+        for ref, made in list(crew.committing.items()):
+            if made.unit.id == unit.id:
+                self.emit("unit_outrun", unit=unit.id, **made.where)
+                del crew.committing[ref]
+                crew.part(made.worker)
+        self.copied.discard(unit.id)
+        del self.attempts[unit.id]
         self.on_done(unit, receipt)
 
-    def _handed_back(self, worker: Worker, unit: U) -> None:
-        self.emit("unit_handed_back", unit=unit.id, **worker.described())
+    def _taken_over(self, unit: U) -> bool:
+        """Whether a unit that an actor has lost is in hand, or made, elsewhere. It is then no longer a copy."""
+        self.copied.discard(unit.id)
+        made = [made.unit for made in self.crew.committing.values()]
+        return any(other.id == unit.id for other in (*made, *(worker.unit for worker in self.crew.busy.values())))
+
+    def _handed_back(self, unit: U, where: dict[str, Any]) -> None:
+        self.emit("unit_handed_back", unit=unit.id, **where)
         self.attempts[unit.id] -= 1
         self.todo.appendleft(unit)
 
-    def _broke(self, worker: Worker, unit: U, error: RayError, copied: bool) -> None:
-        """A unit failed on an actor, or the actor with it. Where a copy of the unit runs, that one decides."""
-        cause = root_cause(error)
+    def _broke(self, worker: Worker, unit: U, error: RayError, where: dict[str, Any], running: bool) -> None:
+        """A unit failed on an actor, or the actor with it. Where a copy of the unit runs, that one decides.
+
+        Args:
+            worker: the actor.
+            unit: what it was making, or committing.
+            error: as Ray has it.
+            where: who made the unit, and for how long.
+            running: whether it was making it; it is then without a unit.
+        """
+        cause, copied = root_cause(error), self._taken_over(unit)
         if isinstance(cause, RaydcError) and not isinstance(cause, ClusterError):
             if copied:
                 self.copied.add(unit.id)  # once is enough
             elif isinstance(cause, StorageError):
-                self._again(worker, unit, cause)
+                self._again(unit, cause, where)
             else:  # it is about the input, and will not get better
-                self._gave_up(unit, cause, worker.described())
-            self.crew.rest(worker)
+                self._gave_up(unit, cause, where)
+            if running:
+                self.crew.rest(worker)
             return
         # Dead; or unreachable, still holding its device; or alive with a device in a state that no later unit would
-        # survive (CUDA's errors stay). None of them may take another unit.
-        self.crew.let_go(worker)
+        # survive (CUDA's errors stay). None of them may take another unit; one that it has in hand speaks for itself.
+        worker.parting = True
+        if running or worker in self.crew.idle:
+            self.crew.let_go(worker)
         if isinstance(error, RayActorError):
-            self._lost(worker, unit, cause, copied)
+            self._lost(worker, unit, cause, where, copied, running)
             return
         self.crew.spoiled(worker.node, cause)
         if not copied:
-            self._again(worker, unit, cause)
+            self._again(unit, cause, where)
 
-    def _again(self, worker: Worker, unit: U, cause: BaseException) -> None:
+    def _again(self, unit: U, cause: BaseException, where: dict[str, Any]) -> None:
         """Put a unit that failed back into the queue, if it has an attempt left."""
         if self.attempts[unit.id] >= self.max_attempts:
-            self._gave_up(unit, cause, worker.described())
+            self._gave_up(unit, cause, where)
         else:
-            self._retried(worker, unit, cause)
+            self._retried(unit, cause, where)
             self.todo.append(unit)
 
-    def _lost(self, worker: Worker, unit: U, cause: BaseException, copied: bool) -> None:
-        """The actor died. The unit may have killed it, or its node took it along: that shows within seconds."""
+    def _lost(
+        self, worker: Worker, unit: U, cause: BaseException, where: dict[str, Any], copied: bool, running: bool
+    ) -> None:
+        """The actor died. The unit may have killed it, or its node took it along: that shows within seconds.
+
+        A unit that was being committed goes to the end of the queue: beside the one that killed the actor it would be
+        lost again.
+        """
         if copied:
             return
         last = self.attempts[unit.id] >= self.max_attempts
-        self._retried(worker, unit, cause)
+        self._retried(unit, cause, where)
         if worker.draining:
             self.attempts[unit.id] -= 1
         else:
             self.losses.add(unit, worker.node, cause, last)
         if worker.draining or not last:
-            self.todo.appendleft(unit)
+            (self.todo.appendleft if running else self.todo.append)(unit)
 
     def _judge_losses(self) -> None:
         """Give units of dead nodes their attempt back; end those that have killed their last actor."""
@@ -231,10 +282,8 @@ class Pool(Generic[U]):
             elif loss.last:
                 self._gave_up(loss.unit, loss.error, {"node": loss.node})
 
-    def _retried(self, worker: Worker, unit: U, cause: BaseException) -> None:
-        self.emit(
-            "unit_retried", unit=unit.id, attempt=self.attempts[unit.id], error=_said(cause), **worker.described()
-        )
+    def _retried(self, unit: U, cause: BaseException, where: dict[str, Any]) -> None:
+        self.emit("unit_retried", unit=unit.id, attempt=self.attempts[unit.id], error=_said(cause), **where)
 
     def _gave_up(self, unit: U, cause: BaseException, where: dict[str, Any]) -> None:
         self.outcome.failed[unit.id] = cause
