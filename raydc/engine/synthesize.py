@@ -16,7 +16,7 @@ from raydc.engine.run import Run
 from raydc.engine.synthesizer import Synthesizer
 from raydc.engine.worker import through
 from raydc.errors import DataError
-from raydc.plan.blocks import GROUPS, Block, launches
+from raydc.plan.blocks import GROUPS, Block, units
 from raydc.sources.base import Source
 from raydc.sources.classes import select
 
@@ -38,10 +38,8 @@ def blocks_of(run: Run, classes: list[str]) -> list[Block]:
 
 
 def works(run: Run, made: Recipe, blocks: list[Block]) -> list[Work]:
-    """The units of a data set: launches of blocks that take steps, and single blocks where there is none to take."""
-    synth = made.synthesize
-    count = run.config.engine.blocks_per_launch if synth.steps else 1
-    return [Work(made.dataset, together) for together in launches(blocks, count, synth.begins)]
+    """The units of a data set."""
+    return [Work(made.dataset, together) for together in units(blocks, made.synthesize, run.config.engine)]
 
 
 def check_counts(run: Run, blocks: list[Block], made: Recipe, classes: list[str], source: Source | None) -> None:
@@ -89,9 +87,9 @@ def synthesize(
         DataError, ClusterError: some blocks failed for good; the others are done.
     """
     recipes = {d: recipe(run, d) for d in blocks}
-    units = [work for d, wanted in blocks.items() for work in works(run, recipes[d], wanted)]
+    every = [work for d, wanted in blocks.items() for work in works(run, recipes[d], wanted)]
     finished = {d: done(run.blocks(d)) for d in blocks}
-    todo = [work for work in units if not finished[work.dataset].issuperset(b.id for b in work.blocks)]
+    todo = [work for work in every if not finished[work.dataset].issuperset(b.id for b in work.blocks)]
     for dataset in {work.dataset: None for work in todo}:
         labels = {label for block in blocks[dataset] for label in block.classes}
         selection.select(run, dataset, recipes[dataset].synthesize, labels, source, emit)
@@ -99,6 +97,6 @@ def synthesize(
         if recipes[dataset].teachers:
             settle_synthesis(run, recipes[dataset], blocks[dataset], source, emit)
     noun = "block" if run.config.engine.blocks_per_launch == 1 else "launch"
-    start(len(units), len(units) - len(todo), noun)
+    start(len(every), len(every) - len(todo), noun)
     if todo:
         through(Synthesizer, (run, recipes, source), todo, run.config.engine, emit, noun)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from raydc.config.stages.engine import EngineConfig
+from raydc.config.stages.synthesize import SynthesizeConfig
+
 
 @dataclass(frozen=True)
 class Block:
@@ -91,6 +94,11 @@ def launches(blocks: Sequence[Block], count: int, begins: Callable[[int], int]) 
             found.append(together)
         together.append(block)
     return [tuple(together) for together in found]
+
+
+def units(blocks: Sequence[Block], synth: SynthesizeConfig, engine: EngineConfig) -> list[tuple[Block, ...]]:
+    """Blocks as a run's workers take them: launches, or single ones where no step is taken."""
+    return launches(blocks, engine.blocks_per_launch if synth.steps else 1, synth.begins)
 
 
 GROUPS = {"across_classes": across_classes, "within_class": within_class, "class_major": class_major}

@@ -9,7 +9,7 @@ from typing import Any
 from raydc.config.axes.codec import Codec
 from raydc.config.schema import RunConfig
 from raydc.labels.codecs import codec_of
-from raydc.plan.blocks import GROUPS, launches
+from raydc.plan.blocks import GROUPS, units
 from raydc.plan.fleet import Fleet
 
 RECORD_BYTES = 24
@@ -89,7 +89,7 @@ def cost(
     """
     synth, judged = run.synthesize, run.evaluate
     blocks = GROUPS[synth.blocks.group](range(classes), synth.ipc, synth.blocks.size)
-    units = [sum(map(len, u)) for u in launches(blocks, run.engine.blocks_per_launch, synth.begins)]
+    longest = max((sum(map(len, unit)) for unit in units(blocks, synth, run.engine)), default=0)
     images = classes * synth.ipc
     image_steps = classes * sum(synth.steps - synth.begins(index) for index in range(synth.ipc))
     views = max((s.views for s in run.relabel.sets), default=0) if run.relabel else 0
@@ -110,7 +110,7 @@ def cost(
         live_labels=live,
         live_label_flop=label_flop * live if label_flop else None,
         synthesis_hours=hours,
-        tail_hours=fleet.tail_hours(max(units) * synth.steps) if units else None,
+        tail_hours=fleet.tail_hours(longest * synth.steps) if longest else None,
         price=hours * fleet.hourly if hours is not None and fleet.hourly is not None else None,
     )
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from raydc.config.schema import RunConfig
 from raydc.config.stages.squeeze import TeacherConfig
-from raydc.plan.blocks import GROUPS, launches
+from raydc.config.stages.synthesize import SynthesizeConfig
+from raydc.plan.blocks import GROUPS, Block, units
 from raydc.plan.cost import Cost, Networks
 from raydc.plan.fleet import Kind
 from raydc.plan.item import Item
@@ -106,6 +107,10 @@ class Measured:
     execution: str = "eager"
     """Of the synthesis step."""
     trial: float = 0.0
+    """Finding out which."""
+    label_execution: str = "eager"
+    """Of the teachers that label."""
+    label_trial: float = 0.0
     """Finding out which."""
     view: Loop | None = None
     """A label: one view of one image, rendered, answered, encoded, written."""
@@ -261,16 +266,26 @@ def _synthesize(run: RunConfig, cost: Cost, found: Measured) -> float:
     synth = run.synthesize
     blocks = GROUPS[synth.blocks.group](range(cost.classes), synth.ipc, synth.blocks.size)
     step = found.launch.step.median / found.launch_images if found.launch else 0.0
-    ends = found.begin / found.launch_images + found.encode
-    units = [
-        sum(len(b) * ends + step * sum(synth.steps - synth.begins(i) for i in b.indices) for b in together)
-        for together in launches(blocks, run.engine.blocks_per_launch, synth.begins)
-    ]
+    seconds = [
+        _beside(found, sum(len(b) * found.begin / found.launch_images + step * _image_steps(synth, b) for b in unit),
+                sum(map(len, unit)))
+        for unit in units(blocks, synth, run.engine)
+    ]  # fmt: skip
     if cost.sets > 1:
-        units += [len(b) * (found.decode + found.encode) for b in blocks]
+        seconds += [_beside(found, len(b) * found.decode, len(b)) for b in blocks]
     first = found.waking if found.launch else 0.0
     real = synth.initialize.use != "noise" or cost.sets > 1
-    return found.trial + found.worker + first + (found.first_image if real else 0.0) + makespan(units, found.workers)
+    return found.trial + found.worker + first + (found.first_image if real else 0.0) + makespan(seconds, found.workers)
+
+
+def _image_steps(synth: SynthesizeConfig, block: Block) -> int:
+    return sum(synth.steps - synth.begins(index) for index in block.indices)
+
+
+def _beside(found: Measured, made: float, images: int) -> float:
+    """Seconds of a unit, whose images are encoded beside the steps of the next: for nothing, unless both need cores."""
+    encoded = images * found.encode
+    return made + encoded if found.device == "cpu" else max(made, encoded)
 
 
 def _relabel(run: RunConfig, cost: Cost, found: Measured) -> float:
@@ -279,7 +294,8 @@ def _relabel(run: RunConfig, cost: Cost, found: Measured) -> float:
     image = found.shard_image + run.relabel.views * found.view.step.median
     whole, rest = divmod(cost.images, cost.label_shards)  # as even as can be
     shards = [(whole + (n < rest)) * image for n in range(cost.label_shards)]
-    return PIPELINE_STARTS * found.worker + found.view.first + makespan(shards * cost.sets, found.workers)
+    starts = found.label_trial + PIPELINE_STARTS * found.worker + found.view.first
+    return starts + makespan(shards * cost.sets, found.workers)
 
 
 def _evaluate(run: RunConfig, cost: Cost, students: Sequence[Student], found: Measured) -> float | None:

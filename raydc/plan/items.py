@@ -156,9 +156,9 @@ def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) ->
         counted = (f"{networks.step_flop / 1e9:.4g} GFLOP a step of an image at {side} px, forward and backward, "
                    f"counted on the shapes of {', '.join(networks.pool)}; frozen weights have no gradient")  # fmt: skip
     yield Item(stage, "synthesis_flop", "operations", cost.synthesis_flop, "flop", counted)
-    block = min(size * run.engine.blocks_per_launch, cost.images)
-    yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, block, networks), "bytes",
-               _checkpointed(run, block))  # fmt: skip
+    together = min(size * run.engine.blocks_per_launch, cost.images)
+    yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, together, networks), "bytes",
+               _checkpointed(run, together))  # fmt: skip
     yield from _image_bytes(run, cost)
     if fleet.rate:
         yield Item(stage, "synthesis_hours", "hours", cost.synthesis_hours, "hours", fleet.described())
@@ -171,7 +171,7 @@ def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) ->
 def _unit(run: RunConfig) -> str:
     """What a worker takes at once, in words."""
     count = run.engine.blocks_per_launch
-    return "one block" if count == 1 else f"one launch of {count} blocks"
+    return "a block" if count == 1 else f"a launch of {count} blocks"
 
 
 def _steps(run: RunConfig) -> str:
@@ -192,20 +192,21 @@ def block_rule(run: RunConfig, cost: Cost) -> str:
     }[run.synthesize.blocks.group]
 
 
-def _checkpoints(run: RunConfig, block: int, networks: Networks) -> int:
+def _checkpoints(run: RunConfig, images: int, networks: Networks) -> int:
     if not run.synthesize.steps:
         return 0
+    blocks = run.engine.blocks_per_launch
     tensors = 4 if _flat(run) else 3
-    return run.engine.workers * 4 * (tensors * block * 3 * run.data.image_size**2 + networks.averages)
+    return run.engine.workers * 4 * (tensors * images * 3 * run.data.image_size**2 + blocks * networks.averages)
 
 
-def _checkpointed(run: RunConfig, block: int) -> str:
+def _checkpointed(run: RunConfig, images: int) -> str:
     if not run.synthesize.steps:
         return "no steps are taken"
     averaged = [term.use for term in run.synthesize.objective if term.weight and getattr(term, "average", None)]
     kept = ["two moments of Adam", *(["the average of flatness"] if _flat(run) else []),
             *([f"those of {', '.join(averaged)}"] if averaged else [])]  # fmt: skip
-    return f"at most {run.engine.workers} x a block of {block} in float32, with {' and '.join(kept)}"
+    return f"at most {run.engine.workers} x {_unit(run)} of {images} images in float32, with {' and '.join(kept)}"
 
 
 def _flat(run: RunConfig) -> bool:

@@ -15,7 +15,8 @@ def measures(found: Measured) -> list[Item]:
         note = f"image-steps a second {beside}, {done}; {spread(found.launch.step)}"
         shown.append(Item(head, "rate", "synthesis", found.rate, "rate", note))
     if found.view:
-        note = f"labels a second {beside}; {spread(found.view.step)}"
+        done = f"executed {found.label_execution}"
+        note = f"labels a second {beside}, {done}; {spread(found.view.step)}"
         shown.append(Item(head, "label_rate", "labelling", 1 / found.view.step.median, "rate", note))
     for name, loop in {**found.squeeze, **found.students}.items():
         key = f"step_s_{name.replace(' ', '_')}"

@@ -148,7 +148,7 @@ def test_a_shard_that_is_labelled_again_has_the_same_bytes(tmp_path: Path, monke
 def attempt(made: Small, candidates: list[str], labels: float = 1e9) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(label_trial.CANDIDATES, "cpu", candidates)
-        return label_trial.tried(made.run, labels)
+        return label_trial.tried(made.run, labels, label_trial.first_images(made.run))
 
 
 def paced(monkeypatch: pytest.MonkeyPatch, **paces: float) -> None:

@@ -111,7 +111,8 @@ def _measure(config: RunConfig, data: Data) -> dict[str, Any]:
         blocks = wait([p.blocks.remote(SECONDS, how["chosen"]) for p in probes[: engine.workers]])
         # Those beyond the workers of synthesis only serve students: they need pixels too.
         wait([p.blocks.remote(0.0, how["chosen"]) for p in probes[engine.workers :]])
-        labelled = wait([p.labels.remote(SECONDS) for p in probes])[: engine.workers]
+        (labeller,) = wait([probes[0].label_execution.remote()])
+        labelled = wait([p.labels.remote(SECONDS, labeller["chosen"]) for p in probes])[: engine.workers]
         learnt, more = _students(config, probes[: judged.workers])
     return {
         "device": devices[0],
@@ -124,6 +125,8 @@ def _measure(config: RunConfig, data: Data) -> dict[str, Any]:
         "decode": _mean(real, "decode"),
         "execution": how["chosen"],
         "trial": how["seconds"],
+        "label_execution": labeller["chosen"],
+        "label_trial": labeller["seconds"],
         "launch_images": blocks[0]["images"],
         "launch": _merged([b["loop"] for b in blocks]),
         "begin": _mean(blocks, "begin"),

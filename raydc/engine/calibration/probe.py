@@ -31,15 +31,15 @@ from raydc.engine.calibration import miniature
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, normalize_of, stored, teachers
 from raydc.engine.evaluate import jobs
-from raydc.engine.execution.labelling import labelling
-from raydc.engine.execution.settle import image_steps_of, soon
-from raydc.engine.execution.step_trial import tried
+from raydc.engine.execution import label_trial, step_trial
+from raydc.engine.execution.kept import little
+from raydc.engine.execution.settle import image_steps_of, label_flop, labels_of, soon
 from raydc.engine.labeler import codec, encoded, loss, settings
 from raydc.engine.live import LiveLabels, by_oneself, is_live
 from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
 from raydc.labels.views import draw
-from raydc.plan.blocks import Block, launches
+from raydc.plan.blocks import Block, units
 from raydc.plan.forecast import Loop, Timing
 from raydc.sources.base import Source, Split
 from raydc.sources.condensed import CondensedDataset
@@ -102,9 +102,8 @@ class Probe:
 
     @cached_property
     def launch(self) -> tuple[Block, ...]:
-        """The first blocks, as many as a worker makes at once."""
-        config = self.run.config
-        return launches(self._blocks, config.engine.blocks_per_launch, config.synthesize.begins)[0]
+        """The first unit of the run, whose blocks a worker makes together."""
+        return units(self._blocks, self.run.config.synthesize, self.run.config.engine)[0]
 
     @property
     def total(self) -> int:
@@ -172,7 +171,7 @@ class Probe:
             return {"chosen": EAGER.name if named == "auto" else named, "why": "the config's", "seconds": 0.0}
         began, found = time.perf_counter(), soon(self.run, share, len(self.classes))
         if found is None:
-            found = tried(self.run, self.made, self.launch, share, self.shown, miniature.statistics)
+            found = step_trial.tried(self.run, self.made, self.launch, share, self.shown, miniature.statistics)
         return {**found, "seconds": time.perf_counter() - began}
 
     def blocks(self, seconds: float, execution: str) -> dict[str, Any]:
@@ -194,7 +193,7 @@ class Probe:
         return {"images": len(pixels), "begin": begin, "encode": encoded.median, "loop": loop}
 
     def _stepped(self, synthesis: Synthesis, seconds: float) -> list[float]:
-        """Seconds of steps of a block, some of them together."""
+        """Seconds of steps of a launch, some of them together."""
         ends: list[float] = []
 
         def observe(block: Synthesis) -> bool:
@@ -208,13 +207,30 @@ class Probe:
         synthesis.run(observe)
         return [b - a for a, b in itertools.pairwise(ends)] or [0.0]
 
-    def labels(self, seconds: float) -> dict[str, Any]:
-        """Views of one shard of the block's images, repeated as often as they must be; the data set is then there."""
+    def label_execution(self) -> dict[str, Any]:
+        """The execution of the labelling teachers that the run would choose, and the seconds that it takes to find out.
+        Needs the pixels of a block."""
+        run, named = self.run, self.run.config.engine.execution.relabel
+        if named != "auto" or run.config.relabel is None:
+            return {"chosen": EAGER.name if named == "auto" else named, "seconds": 0.0}
+        labels, began = labels_of(run, self.total), time.perf_counter()
+        found = little(run, labels * label_flop(run, len(self.classes)))
+        if found is None:
+            found = label_trial.tried(run, labels, self._shard(label_trial.BATCHES * run.config.relabel.teachers.batch))
+        return {**found, "seconds": time.perf_counter() - began}
+
+    def _shard(self, count: int) -> np.ndarray:
+        """So many of the block's images, or as many as a shard has, repeated as often as they must be."""
+        count = min(self.total, self.run.config.pack.shard_size, count)
+        return np.resize(self.pixels, (count, *self.pixels.shape[1:]))
+
+    def labels(self, seconds: float, execution: str = EAGER.name) -> dict[str, Any]:
+        """Views of one shard; the data set is then there."""
         config, run = self.run.config, self.run
-        total = len(blocks_of(run, self.classes)) * len(self.block)
+        self.labelled = EXECUTIONS[execution]
         at_once = config.relabel.teachers.batch if config.relabel else 0
-        count = min(total, config.pack.shard_size, max(at_once, config.evaluate.batch))
-        shown = np.resize(self.pixels, (count, *self.pixels.shape[1:]))
+        shown = self._shard(max(at_once, config.evaluate.batch))
+        count = len(shown)
         self.manifest = miniature.images(run, shown, self.block, self.classes)
         if not stored(config):
             miniature.write(run, self.manifest, self.classes)
@@ -262,7 +278,7 @@ class Probe:
         return {"loop": loop, "test": self._tested(training, TEST_BATCH)}
 
     def _labelling(self) -> Teachers:
-        return teachers(self.run, self.device, labelling(self.run))
+        return teachers(self.run, self.device, self.labelled)
 
     def _data(self, job: StudentJob) -> StudentData:
         if job.data == "full":

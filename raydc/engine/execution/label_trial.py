@@ -1,4 +1,4 @@
-"""A trial of executions of the labelling teachers: a view of images of the run's first shard, answered in each way."""
+"""A trial of executions of the labelling teachers: a view of some images, answered in each way."""
 
 from __future__ import annotations
 
@@ -30,32 +30,37 @@ from uniform ones. Between what bf16 changes of a trained EfficientNet-Lite0 (0.
 to never missed."""
 
 
-def tried(run: Run, labels: float) -> dict[str, Any]:
+def first_images(run: Run) -> np.ndarray:
+    """Images of a packed run's first shard, uint8 ``[N, H, W, 3]``, of as many batches as a trial answers."""
+    folder, manifest = run.dataset(DATASET), read(run.dataset(DATASET))
+    file = manifest.images.files[0]
+    count = min(file.samples, BATCHES * settings(run).teachers.batch)
+    return ImageShard(folder, manifest, file, check_digest=True).images(np.arange(count))
+
+
+def tried(run: Run, labels: float, images: np.ndarray) -> dict[str, Any]:
     """Try executions on this worker.
 
     Args:
-        run: the run, packed.
+        run: the run.
         labels: that a worker makes.
+        images: uint8 ``[N, H, W, 3]``.
 
     Returns:
         As :func:`raydc.engine.execution.choice.chosen` does, a step being one label; a row has what
         :func:`raydc.engine.labeler.nearness` says.
     """
-    trial = _Trial(run)
+    trial = _Trial(run, images)
     return chosen(trial, CANDIDATES[trial.device_type], labels)
 
 
 class _Trial:
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, images: np.ndarray) -> None:
         self.run, self.device = run, device(run.config.engine)
         self.device_type = self.device.type
-        folder, manifest = run.dataset(DATASET), read(run.dataset(DATASET))
-        file = manifest.images.files[0]
-        count = min(file.samples, BATCHES * settings(run).teachers.batch)
-        found = ImageShard(folder, manifest, file, check_digest=True).images(np.arange(count))
-        self.images = torch.from_numpy(found.transpose(0, 3, 1, 2).copy()).to(self.device)
+        self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self.device)
         self.key, self.size = views_key(run, DATASET, 0).child(0), run.config.data.image_size
-        tall, wide = self.images.shape[2:]
+        count, _, tall, wide = self.images.shape
         self.records = draw(self.key, count, tall, wide, self.size, settings(run).view)
         self.plain = teachers(run, self.device, EAGER)
         self.wanted = self._answers(self.plain)

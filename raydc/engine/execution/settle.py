@@ -20,7 +20,7 @@ from raydc.engine.failures import wait
 from raydc.engine.inspection import networks_of
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record
-from raydc.plan.blocks import Block, launches
+from raydc.plan.blocks import Block, units
 from raydc.plan.cost import live_students
 from raydc.store.manifest import read
 from raydc.teachers.flops import forward_flop
@@ -46,7 +46,7 @@ def settle_synthesis(run: Run, made: Recipe, blocks: list[Block], source: list[A
     if found is None:
         emit("note", text="trying ways to execute the synthesis step; engine.execution.synthesize names one")
         trial: Any = ray.remote(_step_trial).options(**options(run.config.engine))
-        (first, *_) = launches(blocks, run.config.engine.blocks_per_launch, made.synthesize.begins)
+        (first, *_) = units(blocks, made.synthesize, run.config.engine)
         (found,) = wait([trial.remote(run, made, first, share, source)])
     keep(run, "synthesize", found)
     if found["tried"]:
@@ -93,11 +93,15 @@ def settle_labelling(run: Run, emit: Callable[..., None]) -> None:
     found = little(run, labels * label_flop(run, manifest.source.classes))
     if found is None:
         emit("note", text="trying ways to execute the labelling teachers; engine.execution.relabel names one")
-        trial: Any = ray.remote(label_trial.tried).options(**options(run.config.engine))
+        trial: Any = ray.remote(_label_trial).options(**options(run.config.engine))
         (found,) = wait([trial.remote(run, labels)])
     keep(run, "relabel", {**chosen, question(run): found})
     if found["tried"]:
         emit("note", text=f"the labelling teachers are executed {found['chosen']}: {found['why']}")
+
+
+def _label_trial(run: Run, labels: float) -> dict[str, Any]:
+    return label_trial.tried(run, labels, label_trial.first_images(run))
 
 
 def labels_of(run: Run, images: int) -> float:
