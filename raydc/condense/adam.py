@@ -1,4 +1,4 @@
-"""Adam on the pixels of a block: torch's own update, without the ``Optimizer`` around it.
+"""Adam on the pixels of a launch: torch's own update, without the ``Optimizer`` around it.
 
 The first ``Optimizer`` of a process makes torch import its compiler, only to tell it to leave the optimiser alone: 1.3
 seconds and 80 MB (a CPU, torch 2.15) of each worker that starts, unless it uses torchvision or timm, which do so too.

@@ -18,13 +18,13 @@ class Group:
     """A block's classes, the terms of its objective with what they remember, and its history.
 
     Args:
-        labels: the class of each image.
+        classes: of each image.
         indices: of each image within its class; they say who begins when.
         key: the block's; step t draws from ``key.child("step", t)`` alone, so that a block resumes at any step.
     """
 
-    def __init__(self, labels: Sequence[int], indices: Sequence[int], key: Key) -> None:
-        self.classes, self.indices, self.key = tuple(labels), tuple(indices), key
+    def __init__(self, classes: Sequence[int], indices: Sequence[int], key: Key) -> None:
+        self.classes, self.indices, self.key = tuple(classes), tuple(indices), key
         self.history = History()
         self.terms: dict[str, tuple[float, Term]] = {}
 

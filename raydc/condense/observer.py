@@ -100,7 +100,7 @@ class Observer:
         return [module.register_forward_pre_hook(partial(self._note, n)) for n, module in enumerate(self._modules)]
 
     def look(self, view: torch.Tensor, wanted: Mapping[int, int], groups: int = 1) -> tuple[torch.Tensor, list[Taps]]:
-        """What the network answers to pixels ``[B, 3, H, W]``, in at least fp32, and the moments on the way.
+        """What the network answers to pixels ``[B, 3, H, W]``, and the moments on the way, both in at least fp32.
 
         Args:
             view: in the network's own space.

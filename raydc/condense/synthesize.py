@@ -94,7 +94,10 @@ class Synthesis:
     def gradient(self) -> tuple[torch.Tensor, list[Tensors]]:
         """The gradient of the next step by the pixels, like them, and the unweighted terms of each block."""
         draws = self.draws()
-        return self._gradient(draws, self._seen(draws), draws.terms)
+        if not self._recorded:
+            return self._gradient(draws, self._seen(draws), draws.terms)
+        inputs = {name: value.to(self.x.device) for name, value in self._inputs(draws).items()}
+        return self._gradient(draws, self._moved(inputs), inputs)
 
     def draws(self) -> Draws:
         """What chance and schedule say of the next step."""
@@ -126,17 +129,27 @@ class Synthesis:
 
     def _replay(self, draws: Draws) -> list[Tensors]:
         """The same, with all that changes as numbers that are copied to the device ahead of it."""
-        self._next, t, size = draws, draws.step, (int(self.x.shape[2]), int(self.x.shape[3]))
+        self._next = draws
 
         def advance(inputs: Tensors) -> list[Tensors]:
-            moves = zip(inputs["rows"], inputs["columns"], strict=True)
-            seen = [partial(by_lines, rows=rows, columns=columns) for rows, columns in moves]
-            return self._advance(self._next, inputs["lr"], seen, inputs)
+            return self._advance(self._next, inputs["lr"], self._moved(inputs), inputs)
 
-        moves = [lines(self.config.augment, key, len(draws.moving), size, t, self.config.steps) for key in draws.keys]
-        rows, columns = (torch.from_numpy(np.stack(along)) for along in zip(*moves, strict=True))
         recorder = self._recorders.setdefault((draws.places, len(draws.moving)), Recorder(advance, self.x.device))
-        return recorder({"lr": torch.tensor(draws.lr), "rows": rows, "columns": columns, **draws.terms})
+        return recorder(self._inputs(draws))
+
+    def _inputs(self, draws: Draws) -> Tensors:
+        """All that changes from step to step, on the host."""
+        how, size = self.config.augment, (int(self.x.shape[2]), int(self.x.shape[3]))
+        moves = [lines(how, key, len(draws.moving), size, draws.step, self.config.steps) for key in draws.keys]
+        rows, columns = (torch.from_numpy(np.stack(along)) for along in zip(*moves, strict=True))
+        return {"lr": torch.tensor(draws.lr), "rows": rows, "columns": columns, **draws.terms}
+
+    def _moved(self, inputs: Tensors) -> Sequence[Pixels]:
+        """The augmentations of a step, as matrices."""
+        # What the network takes in fp16 may come in fp16; bf16 would blur the weights of a blend.
+        half = torch.float16 if self.guides[0].execution.precision == "fp16" else None
+        moves = zip(inputs["rows"], inputs["columns"], strict=True)
+        return [partial(by_lines, rows=rows, columns=columns, dtype=half) for rows, columns in moves]
 
     def _gradient(self, draws: Draws, seen: Sequence[Pixels], drawn: Tensors) -> tuple[torch.Tensor, list[Tensors]]:
         found, said = torch.zeros_like(self.x), [Tensors() for _ in self.groups]

@@ -266,6 +266,8 @@ def test_as_matrices_they_are_the_same(chosen: int | slice, shared: bool) -> Non
         rows, columns = lines(configs, key, len(X), (24, 24), step, 5)
         got = by_lines(X, torch.from_numpy(rows), torch.from_numpy(columns))
         torch.testing.assert_close(got, augment(X, configs, key, step, 5), rtol=0, atol=2e-5)
+        half = by_lines(X, torch.from_numpy(rows), torch.from_numpy(columns), torch.float16)
+        torch.testing.assert_close(half.float(), got, rtol=0, atol=4e-3)
 
 
 def test_what_does_more_than_move_and_blend_has_no_matrices() -> None:

@@ -54,8 +54,9 @@ def test_no_step_of_a_method_asks_the_device_for_a_number(
         guides.append(Guide(network.to("meta"), lambda z: z, Space((0.5,) * 3, (0.2 + n,) * 3, "meta"), known,
                             EXECUTIONS[execution]))  # fmt: skip
     guides = guides[:1] if config.teachers.sampling == "single" else guides
-    made = Synthesis(config, guides, pixels(4, SIDE).to("meta"), [Group([0, 0, 1, 1], [0, 3, 0, 3], Key((0, "b")))])
+    groups = [Group([0, 0, 1, 1], [0, 3, 0, 3], Key((0, name))) for name in ("one", "other")]
+    made = Synthesis(config, guides, pixels(8, SIDE).to("meta"), groups)
     while made.done < config.steps:
         made.step()
-    assert made.x.shape == (4, 3, SIDE, SIDE)
+    assert made.x.shape == (8, 3, SIDE, SIDE)
     assert all(values for values in made.groups[0].history.terms.values())

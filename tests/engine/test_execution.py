@@ -76,7 +76,7 @@ def attempt(made: Small, candidates: list[str], share: float = 1e9) -> dict[str,
     block = made.blocks[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(step_trial.CANDIDATES, "cpu", candidates)
-        return step_trial.tried(made.run, recipe(made.run, "condensed"), block, share, made.source)
+        return step_trial.tried(made.run, recipe(made.run, "condensed"), (block,), share, made.source)
 
 
 def test_the_fastest_is_chosen_and_the_reason_is_a_measurement(made: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,9 +56,16 @@ def lines(
     return rows, columns
 
 
-def by_lines(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Apply :func:`lines` to ``[B, C, H, W]``."""
-    return rows[:, None].to(x.dtype) @ x @ columns[:, None].to(x.dtype).mT
+def by_lines(
+    x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Apply :func:`lines` to ``[B, C, H, W]``, in its own precision or in another.
+
+    At 224 pixels that is 0.27 GFLOP an image with its derivative, 4 % of what ResNet-18 takes, and would be a quarter
+    of a step's time where a GPU does it in fp32, and the network on cores that are ten times as fast in 16 bits.
+    """
+    rows, columns, x = (values.to(dtype or x.dtype) for values in (rows, columns, x))
+    return rows[:, None] @ x @ columns[:, None].mT
 
 
 def _drawn(

@@ -75,11 +75,11 @@ class _Trial:
         return maker.synthesis(self.blocks)
 
     def _gradients(self, synthesis: Synthesis) -> list[torch.Tensor]:
-        """Of as many first steps as there are teachers; the pixels stay."""
-        found = []
+        """Of as many first steps as there are teachers, for each block of the launch; the pixels stay."""
+        found: list[torch.Tensor] = []
         for step in range(self.count):
             synthesis.done = step
-            found.append(synthesis.gradient()[0].flatten())
+            found += synthesis.gradient()[0].chunk(len(self.blocks))
         synthesis.done = 0
         return found
 
@@ -93,5 +93,5 @@ class _Trial:
 
 
 def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
-    one, other = one.double(), other.double()
+    one, other = one.double().flatten(), other.double().flatten()
     return float(one @ other / (one.norm() * other.norm()))
