@@ -8,6 +8,7 @@ The record holds every student; the page, its pictures and a plot lie beside it.
     python benchmarks/bench_methods.py --name digits-methods --scratch /tmp/methods configs/digits/{sre2l,cda,edc}.yaml
 
 For another data set give its URL:  --set data.use=folders --set data.train=s3://bucket/train ...
+One setting in several ways: --vary engine.execution.synthesize=eager,eager-bf16 makes a run of every config with each.
 """
 
 from __future__ import annotations
@@ -31,11 +32,9 @@ def main() -> None:
     """Run every config, compare, record."""
     options = arguments()
     scratch = Path(options.scratch).resolve()
-    runs = []
-    for n, config in enumerate(options.configs):
-        folder = scratch / Path(config).stem
-        runs.append(one_run(config, folder, scratch / Path(options.configs[0]).stem if n else None, options.set))
-    folders = [str(scratch / Path(config).stem) for config in options.configs]
+    ways = variants(options, scratch)
+    runs = [one_run(config, folder, ways[0][1] if n else None, set_) for n, (config, folder, set_) in enumerate(ways)]
+    folders = [str(folder) for _, folder, _ in ways]
     raydc("compare", *folders, "--output", str(scratch / "comparison"), "--markdown")
     found = gather(folders)
     record = {"runs": runs, "table": table(found), "markdown": as_markdown(found).splitlines()}
@@ -54,8 +53,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--name", required=True, help="of the record")
     parser.add_argument("--scratch", required=True, help="folder for the runs; what is there goes on")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to raydc run")
+    parser.add_argument("--vary", default="", metavar="KEY=V1,V2", help="one setting in several ways")
     parser.add_argument("--records", default=str(RECORDS), help="folder of the record")
     return parser.parse_args()
+
+
+def variants(options: argparse.Namespace, scratch: Path) -> list[tuple[str, Path, list[str]]]:
+    """The runs: config, folder, and what is set."""
+    key, _, values = options.vary.partition("=")
+    found = []
+    for config in options.configs:
+        stem = Path(config).stem
+        for value in values.split(",") if key else [""]:
+            own = [f"{key}={value}", f"method.title={stem} {value}"] if key else []
+            found.append((config, scratch / "-".join(part for part in (stem, value) if part), [*options.set, *own]))
+    return found
 
 
 def one_run(config: str, folder: Path, first: Path | None, overrides: list[str]) -> dict[str, Any]:
