@@ -15,8 +15,9 @@ from raydc.keys import Key
 from raydc.labels.codecs import codec_of
 from raydc.plan.cost import Networks, cost
 from raydc.plan.fleet import Fleet
-from raydc.plan.forecast import Measured, Student, forecast
+from raydc.plan.forecast import Student, forecast
 from raydc.plan.items import Plan, items
+from raydc.plan.measured import Measured
 from raydc.plan.measures import measures
 from raydc.plan.passes import passes
 from raydc.plan.statistics import Needed, needed

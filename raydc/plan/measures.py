@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from raydc.plan.forecast import Measured, Timing
 from raydc.plan.item import Item
+from raydc.plan.measured import Measured, Timing
 
 
 def measures(found: Measured) -> list[Item]:

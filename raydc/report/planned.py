@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raydc.plan.forecast import Measured
 from raydc.plan.item import Item
 from raydc.plan.items import Plan
+from raydc.plan.measured import Measured
 from raydc.report.console import print_mapping
 from raydc.report.units import bytes_text, duration, number
 

@@ -23,7 +23,7 @@ from raydc.engine.device import device
 from raydc.engine.inspection import planned
 from raydc.errors import ClusterError
 from raydc.plan.fleet import Fleet, Kind
-from raydc.plan.forecast import Measured, student_kind
+from raydc.plan.measured import Measured, student_kind
 from tests import tiny
 
 

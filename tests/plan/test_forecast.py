@@ -15,6 +15,7 @@ from raydc.plan import forecast as f
 from raydc.plan.cost import Networks, cost
 from raydc.plan.fleet import Fleet, Kind
 from raydc.plan.item import Item
+from raydc.plan.measured import Loop, Measured, Timing
 from raydc.plan.measures import spread
 from raydc.plan.passes import Pass, Passes
 from raydc.plan.queue import dealt, makespan
@@ -25,11 +26,11 @@ from raydc.teachers.feed import Images
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
 
-def loop(step: float, first: float = 0.0) -> f.Loop:
-    return f.Loop(f.Timing(step, step, step, 5), first)
+def loop(step: float, first: float = 0.0) -> Loop:
+    return Loop(Timing(step, step, step, 5), first)
 
 
-MEASURED = f.Measured(
+MEASURED = Measured(
     device="cpu", workers=2, seats=4, process=4.0, ray=6.0, worker=2.4, opening=0.5, train_images=1_438,
     validation_images=359, stand_in=False, first_image=1.0, decode=0.0, launch_images=10, launch=loop(0.0286),
     begin=0.0, encode=0.0, view=loop(0.0005), shard_image=0.0, squeeze={"resnet": loop(0.06, 1.5)},
@@ -45,7 +46,7 @@ NETWORKS = Networks(("resnet",), 50e6, 25e6, 0, 0, forward={"resnet": 25e6}, stu
 
 
 def listed(
-    found: f.Measured = MEASURED, overrides: list[str] | None = None, over: Passes | None = None
+    found: Measured = MEASURED, overrides: list[str] | None = None, over: Passes | None = None
 ) -> dict[str, Item]:
     run: RunConfig = load(str(QUICKSTART), overrides or [])
     counted = cost(run, 10, 10, 50e6, 25e6, Fleet((Kind(1),)))
@@ -54,7 +55,7 @@ def listed(
     return {i.key.removeprefix("predicted_").removesuffix("_s"): i for i in items}
 
 
-def predicted(found: f.Measured = MEASURED, overrides: list[str] | None = None) -> dict[str, Any]:
+def predicted(found: Measured = MEASURED, overrides: list[str] | None = None) -> dict[str, Any]:
     return {key: item.value for key, item in listed(found, overrides).items()}
 
 
@@ -107,11 +108,11 @@ def test_the_last_epoch_is_always_tested(epochs: int, every: int, tests: int) ->
 
 
 def test_a_timing_is_a_median_with_its_range() -> None:
-    one = f.Timing.of([1.0, 2.0, 3.0, 4.0, 100.0])
+    one = Timing.of([1.0, 2.0, 3.0, 4.0, 100.0])
     assert (one.median, one.low, one.high, one.count) == (3.0, 1.0, 100.0, 5)
-    both = f.Timing.over([one, f.Timing(5.0, 0.5, 6.0, 2)])
+    both = Timing.over([one, Timing(5.0, 0.5, 6.0, 2)])
     assert (both.median, both.low, both.high, both.count) == (4.0, 0.5, 100.0, 7)
-    assert spread(f.Timing(2.0, 1.0, 3.0, 5)) == "-50 to +50 % in 5 repetitions"
+    assert spread(Timing(2.0, 1.0, 3.0, 5)) == "-50 to +50 % in 5 repetitions"
 
 
 def test_caches_are_as_large_as_those_of_the_readers() -> None:

@@ -28,7 +28,7 @@ from raydc.engine.inspection import label_space
 from raydc.engine.run import Run
 from raydc.errors import ClusterError
 from raydc.keys import Key
-from raydc.plan.forecast import Loop, Measured, Timing, student_kind
+from raydc.plan.measured import Loop, Measured, Timing, student_kind
 from raydc.sources.base import Source, open_source
 
 SECONDS = 2.0

@@ -40,7 +40,7 @@ from raydc.engine.run import Run
 from raydc.engine.synthesize import blocks_of, recipe
 from raydc.labels.views import draw
 from raydc.plan.blocks import Block, units
-from raydc.plan.forecast import Loop, Timing
+from raydc.plan.measured import Loop, Timing
 from raydc.sources.base import Source, Split
 from raydc.sources.condensed import CondensedDataset
 from raydc.sources.decode import decode, encode
