@@ -3,10 +3,9 @@
 Both take the same block, teachers, draws and objective, that of a method's file. Variants go in turns in one process,
 every round each once, in rotating order; reported are medians of the ratios of single rounds with their 10 and 90 %.
 Gradients are compared with the plain ones before anything is timed. `--launches 2,4` also times so many blocks side by
-side, in every execution, and `--floor` the networks alone: cross-entropy of the pixels as they are, without statistics
-and without augmentation, which no step can be faster than. Teachers have random weights with settled
-BatchNorm, but for `lite0`, which is trained on ImageNet. A pool is taken in turn, one teacher a step; its rates are of
-a turn through all.
+side, in every execution, and `--alone` the networks alone: cross-entropy of the pixels as they are, without statistics
+and without augmentation. Teachers have random weights with settled BatchNorm, but for `lite0`, which is trained on
+ImageNet. A pool is taken in turn, one teacher a step; its rates are of a turn through all.
 
     python benchmarks/bench_synthesis.py --method sre2l --networks resnet18
     python benchmarks/bench_synthesis.py --method edc --networks resnet18,mobilenet_v2 --rounds 5
@@ -58,7 +57,7 @@ def main() -> None:
     parser.add_argument("--networks", default="resnet18", help="torchvision's names, or lite0; several make a pool")
     parser.add_argument("--executions", default="eager,compiled,compiled-bf16")
     parser.add_argument("--launches", default="", help="blocks of a launch, beside single ones: 2,4")
-    parser.add_argument("--floor", action="store_true", help="time the networks alone as well")
+    parser.add_argument("--alone", action="store_true", help="time the networks alone as well")
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=9)
@@ -86,8 +85,8 @@ def main() -> None:
         equal[name] = [compared(a, b) for a, b in zip(found, reference, strict=True)]
         print(f"{name}: {first[name]:.0f} s until the first gradient, {equal[name]}", flush=True)
     bare = config.model_copy(update={"augment": [], "objective": [CrossEntropy(use="cross_entropy")]})
-    floors = {f"{e} alone": e for e in options.executions.split(",")} if options.floor else {}
-    variants |= {n: made(Synthesis, bare, known, e, options, device) for n, e in floors.items()}
+    alone = {f"{e} alone": e for e in options.executions.split(",")} if options.alone else {}
+    variants |= {n: made(Synthesis, bare, known, e, options, device) for n, e in alone.items()}
     seconds = in_turns(variants, options.rounds, options.steps * len(names), device)
     images = options.batch * options.steps * len(names)
     found = {name: summary(seconds, name, images, blocks.get(name, ("", 1))[1]) for name in variants}
@@ -95,9 +94,9 @@ def main() -> None:
         print(f"{name:15} {row['image_steps_per_s']['mean']:8.1f} image-steps/s, x{row['ratio']['median']:.2f} "
               f"({row['ratio']['p10']:.2f}-{row['ratio']['p90']:.2f})")  # fmt: skip
     shares = {e: statistics.median(a / b for a, b in zip(seconds[n], seconds[e], strict=True))
-              for n, e in floors.items()}  # fmt: skip
+              for n, e in alone.items()}  # fmt: skip
     for name, share in shares.items():
-        print(f"{name}: {100 * share:.0f} % of its time are the networks alone")
+        print(f"{name}: the networks alone take {100 * share:.0f} % of its time")
     record = {
         "method": options.method, "networks": names, "side": options.side, "batch": options.batch,
         "share_of_networks_alone": shares,
