@@ -51,6 +51,8 @@ class Cost:
     classes: int
     images: int
     blocks: int
+    launches: int
+    """What workers take at once: blocks, or several of them together."""
     image_steps: int
     synthesis_flop: float | None
     labels: int
@@ -89,7 +91,8 @@ def cost(
     """
     synth, judged = run.synthesize, run.evaluate
     blocks = GROUPS[synth.blocks.group](range(classes), synth.ipc, synth.blocks.size)
-    longest = max((sum(map(len, unit)) for unit in units(blocks, synth, run.engine)), default=0)
+    taken = units(blocks, synth, run.engine)
+    longest = max((sum(map(len, unit)) for unit in taken), default=0)
     images = classes * synth.ipc
     image_steps = classes * sum(synth.steps - synth.begins(index) for index in range(synth.ipc))
     views = max((s.views for s in run.relabel.sets), default=0) if run.relabel else 0
@@ -98,6 +101,7 @@ def cost(
         classes=classes,
         images=images,
         blocks=len(blocks),
+        launches=len(taken),
         image_steps=image_steps,
         synthesis_flop=step_flop * image_steps if step_flop else None,
         labels=images * views,

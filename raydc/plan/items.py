@@ -150,15 +150,18 @@ def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) ->
     yield Item(stage, "classes", "classes", cost.classes)
     yield Item(stage, "images", "images", cost.images, note=f"{cost.classes:,} classes x IPC {synth.ipc}")
     yield Item(stage, "blocks", "blocks", cost.blocks, note=block_rule(run, cost))
+    together = run.engine.blocks_per_launch
+    if together > 1:
+        yield Item(stage, "launches", "launches", cost.launches, note=f"up to {together} blocks of one size")
     yield Item(stage, "image_steps", "image-steps", cost.image_steps, note=_steps(run))
     counted = ""
     if networks.step_flop and synth.steps:
         counted = (f"{networks.step_flop / 1e9:.4g} GFLOP a step of an image at {side} px, forward and backward, "
                    f"counted on the shapes of {', '.join(networks.pool)}; frozen weights have no gradient")  # fmt: skip
     yield Item(stage, "synthesis_flop", "operations", cost.synthesis_flop, "flop", counted)
-    together = min(size * run.engine.blocks_per_launch, cost.images)
-    yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, together, networks), "bytes",
-               _checkpointed(run, together))  # fmt: skip
+    pictures = min(size * together, cost.images)
+    yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, pictures, networks), "bytes",
+               _checkpointed(run, pictures))  # fmt: skip
     yield from _image_bytes(run, cost)
     if fleet.rate:
         yield Item(stage, "synthesis_hours", "hours", cost.synthesis_hours, "hours", fleet.described())

@@ -51,6 +51,12 @@ def test_imagenet21k_at_20_images_a_class() -> None:
     assert round(planned.label_bytes / 1e9) == 1_312
 
 
+def test_launches_are_of_blocks_of_one_size() -> None:
+    planned = price(run(20, 2_000, engine={"blocks_per_launch": 4}), 10_450, rate=100.0)
+    assert planned.blocks == 2_100 and planned.launches == 520 + 5
+    assert planned.tail_hours == pytest.approx(400 * 2_000 / 100 / 3600)
+
+
 @pytest.mark.parametrize(
     ("classes", "ipc", "steps", "image_steps", "flop"),
     [
