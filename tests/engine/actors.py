@@ -122,6 +122,9 @@ class Toy:
             match unit.commits:
                 case "after the next":
                     self.log.wait("next", 1)
+                case "wake the other":
+                    self.log.add("word", "")
+                    time.sleep(5.0)
                 case "slow":
                     time.sleep(1.0)
                 case "lose storage":

@@ -268,6 +268,17 @@ def test_a_copy_on_an_idle_actor_overtakes_a_slow_one(bench: Bench, monkeypatch:
     assert [f["unit"] for f in bench.said("unit_copied")] == [f["unit"] for f in bench.said("unit_outrun")] == ["slow"]
 
 
+def test_of_two_that_commit_the_same_the_first_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy is made first and is long in storing; the original, woken by it, is stored at once."""
+    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(crew, "TAIL_SECONDS", 0.2)
+    units = [Unit("twice", "wait for a word", "wake the other", times=1), *some(4, seconds=0.1)]
+    assert bench.run(units, speculate=True).failed == {}
+    assert len(bench.done) == 5 and bench.times("twice") == bench.times("twice-commit") == 2
+    assert [f["unit"] for f in bench.said("unit_outrun")] == ["twice"] and bench.retries() == []
+    tiny.wait_until(lambda: not bench.alive(), 3, "the slower one to end before it has stored anything")
+
+
 def test_no_copies_are_made_where_they_are_not_asked_for(bench: Bench) -> None:
     assert bench.run([Unit("long", seconds=3), *some(2)]).failed == {}
     assert bench.times("long") == 1

@@ -12,7 +12,7 @@ import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from raydc.config.axes.execution import EAGER, EXECUTIONS
 from raydc.config.axes.initialize import Real
 from raydc.engine.block_maker import BlockMaker, Recipe
 from raydc.engine.calibration import miniature
+from raydc.engine.calibration.pace import LEAST, MOST, PATIENCE, WARM, paced, steady
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, normalize_of, stored, teachers
 from raydc.engine.evaluate import jobs
@@ -52,12 +53,6 @@ from raydc.teachers.feed import Images, whole_batches
 from raydc.teachers.train import train_teacher
 from raydc.teachers.training import Training
 
-WARM = 2
-"""Repetitions before the steady pace: kernels are chosen and memory is found in the first, and sometimes the second."""
-LEAST, MOST = 3, 200
-"""Repetitions that are measured, beyond the warm ones; of slow ones after ``PATIENCE`` a single one."""
-PATIENCE = 15.0
-"""Seconds after which one measured repetition must do."""
 FEW = 2
 """Steps of an epoch in miniature, where the run's own is longer."""
 DECODED = 16
@@ -121,9 +116,9 @@ class Probe:
         split, source = self.source.train, self.source
         if not len(split):
             return {"first_image": 0.0, "decode": 0.0}
-        first = self._paced(lambda: source.image(split, 0), 0.0, least=1)[0]
+        first = paced(self._sync, lambda: source.image(split, 0), 0.0, least=1)[0]
         rows = iter(np.linspace(0, len(split) - 1, DECODED).astype(int).tolist())
-        each = self._paced(lambda: source.image(split, next(rows)), 0.0, least=DECODED)
+        each = paced(self._sync, lambda: source.image(split, next(rows)), 0.0, least=DECODED)
         middle = Timing.of(each).median
         return {"first_image": max(0.0, first - middle), "decode": middle}
 
@@ -181,15 +176,15 @@ class Probe:
         maker = BlockMaker(self.run, self.made, self.shown, miniature.statistics, EXECUTIONS[execution])
         start = maker.start(self.launch)
         opened = time.perf_counter() - began
-        begin = Timing.of(self._paced(lambda: maker.start(self.launch), 0.0)).median
+        begin = Timing.of(paced(self._sync, lambda: maker.start(self.launch), 0.0)).median
         loop, pixels = None, maker.space.to_uint8(start)
         if config.synthesize.steps:
             synthesis = maker.synthesis(self.launch)
-            loop = _loop(self._stepped(synthesis, seconds), max(0.0, opened - begin), self.together)
+            loop = steady(self._stepped(synthesis, seconds), max(0.0, opened - begin), self.together)
             pixels = synthesis.pixels()
         self.pixels = pixels[: len(self.block)].numpy().transpose(0, 2, 3, 1)
         pack = config.pack
-        encoded = Timing.of(self._paced(lambda: encode(self.pixels[0], pack.format, pack.quality), 0.0, least=9))
+        encoded = Timing.of(paced(self._sync, lambda: encode(self.pixels[0], pack.format, pack.quality), 0.0, least=9))
         return {"images": len(pixels), "begin": begin, "encode": encoded.median, "loop": loop}
 
     def _stepped(self, synthesis: Synthesis, seconds: float) -> list[float]:
@@ -249,13 +244,13 @@ class Probe:
             hashlib.sha256(label_shard(made[-1:])[0])
 
         opened = time.perf_counter() - began
-        loop = _loop(self._paced(view, seconds, WARM + LEAST), opened, count)
+        loop = steady(paced(self._sync, view, seconds, WARM + LEAST), opened, count)
         miniature.write(run, miniature.labels(run, self.manifest, made, kept), self.classes)
         logits, rows = answered[0].cpu().numpy(), made[-1][2]
         pack = config.pack
         data = encode(shown[0], pack.format, pack.quality)
-        read = Timing.of(self._paced(lambda: decode(data, "an image"), 0.0, least=9)).median
-        measuring = Timing.of(self._paced(lambda: loss(logits, rows, kept), 0.0)).median
+        read = Timing.of(paced(self._sync, lambda: decode(data, "an image"), 0.0, least=9)).median
+        measuring = Timing.of(paced(self._sync, lambda: loss(logits, rows, kept), 0.0)).median
         return {"loop": loop, "shard_image": read + measuring / count}
 
     def student(self, place: int, seconds: float) -> dict[str, Any]:
@@ -295,35 +290,16 @@ class Probe:
     def _trained(self, training: Training, steps: int, began: float, seconds: float) -> Loop:
         epochs = iter(training)
         built = time.perf_counter() - began
-        return _loop(self._paced(lambda: next(epochs), seconds, WARM + LEAST), built, steps)
+        return steady(paced(self._sync, lambda: next(epochs), seconds, WARM + LEAST), built, steps)
 
     def _tested(self, training: Training, batch: int) -> float:
         """Seconds of a test image."""
         tests = Images(self.source, self.seen)
-        once = self._paced(lambda: training.fit.test(whole_batches(tests, batch, self.device)), 0.0, least=1 + LEAST)
+        once = paced(
+            self._sync, lambda: training.fit.test(whole_batches(tests, batch, self.device)), 0.0, least=1 + LEAST
+        )
         return Timing.of(once[1:]).median / len(self.seen)
-
-    def _paced(self, step: Callable[[], Any], seconds: float, least: int = LEAST) -> list[float]:
-        """Repeat a step for some seconds, within bounds; what each repetition took."""
-        found: list[float] = []
-        start = now = time.perf_counter()
-        while len(found) < (min(least, WARM + 1) if now - start > PATIENCE else least) or (
-            now - start < seconds and len(found) < MOST
-        ):
-            began = time.perf_counter()
-            step()
-            self._sync()
-            now = time.perf_counter()
-            found.append(now - began)
-        return found
 
     def _sync(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-
-
-def _loop(seconds: list[float], start: float, parts: int = 1) -> Loop:
-    """The steady pace of repetitions, each of so many equal parts, and what the start and the warm ones took beyond."""
-    steady = Timing.of([s / parts for s in seconds[min(WARM, len(seconds) - 1) :]])
-    warm = sum(seconds[:WARM]) - WARM * parts * steady.median
-    return Loop(steady, start + max(0.0, warm))
