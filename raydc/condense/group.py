@@ -28,10 +28,6 @@ class Group:
         self.history = History()
         self.terms: dict[str, tuple[float, Term]] = {}
 
-    def __len__(self) -> int:
-        """Images."""
-        return len(self.classes)
-
     def begin(self, config: SynthesizeConfig) -> None:
         """Begin a stage: terms that remember nothing."""
         self.terms = {c.use: (c.weight, DISCREPANCIES[c.use](c)) for c in config.objective if c.weight > 0}

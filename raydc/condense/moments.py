@@ -41,13 +41,9 @@ class Moments(NamedTuple):
         return Moments(*(None if values is None else values[group] for values in self))  # type: ignore[arg-type]
 
 
-def moments(x: torch.Tensor, tile: int = 0) -> Moments:
-    """The moments of a batch ``[B, C, H, W]``; ``tile`` is the side of a tile, 0 for none."""
-    return moments_of_groups(x, 1, tile).row(0)
-
-
 def moments_of_groups(x: torch.Tensor, groups: int, tile: int | Tiling = 0) -> Moments:
-    """The moments of each of so many groups of ``[G x B, C, H, W]``; ``tile`` may be given as the tiling it makes."""
+    """The moments of each of so many groups of ``[G x B, C, H, W]``; ``tile`` is the side of a tile, 0 for none, or how
+    maps are tiled."""
     if not tile:
         return Moments(*_OfChannels.apply(x, groups))
     tiled = tile if isinstance(tile, Tiling) else tiling(x, tile)

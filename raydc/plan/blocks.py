@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from raydc.config.stages.engine import EngineConfig
 from raydc.config.stages.synthesize import SynthesizeConfig
@@ -84,10 +85,10 @@ def launches(blocks: Sequence[Block], count: int, begins: Callable[[int], int]) 
         count: of a launch.
         begins: the step at which an image begins to move, by its index within its class.
     """
-    found: list[list[Block]] = []
+    found, begin = list[list[Block]](), cache(begins)  # asked for every image, of which few differ
     filling: dict[tuple[int, ...], list[Block]] = {}
     for block in blocks:
-        way = tuple(map(begins, block.indices))
+        way = tuple(map(begin, block.indices))
         together = filling.get(way)
         if together is None or len(together) == count:
             together = filling[way] = []
@@ -99,6 +100,11 @@ def launches(blocks: Sequence[Block], count: int, begins: Callable[[int], int]) 
 def units(blocks: Sequence[Block], synth: SynthesizeConfig, engine: EngineConfig) -> list[tuple[Block, ...]]:
     """Blocks as a run's workers take them: launches, or single ones where no step is taken."""
     return launches(blocks, engine.blocks_per_launch if synth.steps else 1, synth.begins)
+
+
+def image_steps(blocks: Iterable[Block], synth: SynthesizeConfig) -> int:
+    """The steps of all images of blocks, of those that begin later fewer."""
+    return sum(synth.steps - synth.begins(index) for block in blocks for index in block.indices)
 
 
 GROUPS = {"across_classes": across_classes, "within_class": within_class, "class_major": class_major}

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from raydc.config.schema import RunConfig
 from raydc.config.stages.squeeze import TeacherConfig
-from raydc.config.stages.synthesize import SynthesizeConfig
-from raydc.plan.blocks import GROUPS, Block, units
+from raydc.plan.blocks import GROUPS, Block, image_steps, units
 from raydc.plan.cost import Cost, Networks
 from raydc.plan.item import Item
 from raydc.plan.measured import Measured, student_kind
@@ -152,20 +151,18 @@ def _synthesize(run: RunConfig, cost: Cost, found: Measured) -> float:
     synth = run.synthesize
     blocks = GROUPS[synth.blocks.group](range(cost.classes), synth.ipc, synth.blocks.size)
     step = found.launch.step.median / found.launch_images if found.launch else 0.0
-    seconds = [
-        _beside(found, sum(len(b) * found.begin / found.launch_images + step * _image_steps(synth, b) for b in unit),
-                sum(map(len, unit)))
-        for unit in units(blocks, synth, run.engine)
-    ]  # fmt: skip
+    begin = found.begin / found.launch_images
+
+    def seconds_of(unit: Sequence[Block]) -> float:
+        images = sum(map(len, unit))
+        return _beside(found, begin * images + step * image_steps(unit, synth), images)
+
+    seconds = [seconds_of(unit) for unit in units(blocks, synth, run.engine)]
     if cost.sets > 1:
         seconds += [_beside(found, len(b) * found.decode, len(b)) for b in blocks]
     first = found.waking if found.launch else 0.0
     real = synth.initialize.use != "noise" or cost.sets > 1
     return found.trial + found.worker + first + (found.first_image if real else 0.0) + makespan(seconds, found.workers)
-
-
-def _image_steps(synth: SynthesizeConfig, block: Block) -> int:
-    return sum(synth.steps - synth.begins(index) for index in block.indices)
 
 
 def _beside(found: Measured, made: float, images: int) -> float:

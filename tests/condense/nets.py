@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from raydc.condense.discrepancy import Look, Term
 from raydc.condense.guide import Guide
-from raydc.condense.moments import Moments, tiles
+from raydc.condense.moments import Moments, moments_of_groups, tiles
 from raydc.condense.observer import Seen, layers
 from raydc.condense.space import Space
 from raydc.condense.statistics import Segment, Statistics
@@ -141,6 +141,11 @@ def look_at(
     drawn = term.draw(guide.layers, key)
     draws = {} if drawn is None else {term.config.use: torch.from_numpy(drawn)}
     return Look(x, rows, view, torch.tensor(own), own, logits, taps, draws, guide, place, key, answer)
+
+
+def moments(x: torch.Tensor, tile: int = 0) -> Moments:
+    """The moments of a batch ``[B, C, H, W]`` that is one group."""
+    return moments_of_groups(x, 1, tile).row(0)
 
 
 def at(seen: Seen, position: int) -> Moments:

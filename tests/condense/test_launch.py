@@ -113,4 +113,4 @@ def test_blocks_that_differ_are_refused() -> None:
         )  # fmt: skip
         guide = Guide(frozen(TinyResNet()), lambda z: z, PLAIN)
         with pytest.raises(ValueError, match="blocks of a launch"):
-            Synthesis(settings, [guide], pixels(sum(map(len, groups)), 6), groups)
+            Synthesis(settings, [guide], pixels(sum(len(group.classes) for group in groups), 6), groups)

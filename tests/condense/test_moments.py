@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from raydc.condense.moments import moments, moments_of_groups, tiles
-from tests.condense.nets import order, pixels
+from raydc.condense.moments import moments_of_groups, tiles
+from tests.condense.nets import moments, order, pixels
 
 X = pixels(3, 8, channels=2).double()
 

@@ -59,14 +59,14 @@ def test_four_workers_make_the_same_data_set(alone: Small, tmp_path: Path, monke
         """Begins when all four have a block, so that each has its part in the work."""
 
         def run(self, work: Work) -> dict[str, Any] | None:
-            log.add("block", "")
+            log.add("block", str(os.getpid()))
             log.wait("block", 4)
             return super().run(work)
 
     monkeypatch.setattr("raydc.engine.synthesize.Synthesizer", Together)
     made = small(tmp_path / "run", {"engine": {**ENGINE, "workers": 4}})
     made.synthesize(ray.put)
-    assert len({m["meta"]["worker"] for m in made.markers().values()}) == 4
+    assert len(set(log.of("block"))) == 4  # of what they made, a copy may have been quicker
     assert made.parts() == alone.parts()
     assert made.pack() == alone.pack()
 

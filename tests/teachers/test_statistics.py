@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from raydc.condense.moments import moments
 from raydc.condense.statistics import MEAN, VAR, WITHIN, Segment
 from raydc.config.stages.networks import Arch
 from raydc.plan.statistics import Needed
 from raydc.teachers.statistics import Layout, Sums, layout, layout_of, moments_of_images, place
-from tests.condense.nets import TinyResNet, frozen, pixels
+from tests.condense.nets import TinyResNet, frozen, moments, pixels
 
 ALL = Needed(("net",), bn=True, conv=True, tile=16, classes=True, within=True)
 COUNTS = {"resnet18": 17_926, "mobilenet_v2": 66_782, "efficientnet_b0": 101_310,

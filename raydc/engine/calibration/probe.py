@@ -33,8 +33,7 @@ from raydc.engine.device import device
 from raydc.engine.ensemble import answers, normalize_of, stored, teachers
 from raydc.engine.evaluate import jobs
 from raydc.engine.execution import label_trial, step_trial
-from raydc.engine.execution.kept import little
-from raydc.engine.execution.settle import image_steps_of, label_flop, labels_of, soon
+from raydc.engine.execution.settle import few, image_steps_of, labels_of, soon
 from raydc.engine.labeler import codec, encoded, loss, settings
 from raydc.engine.live import LiveLabels, by_oneself, is_live
 from raydc.engine.run import Run
@@ -209,9 +208,9 @@ class Probe:
         if named != "auto" or run.config.relabel is None:
             return {"chosen": EAGER.name if named == "auto" else named, "seconds": 0.0}
         labels, began = labels_of(run, self.total), time.perf_counter()
-        found = little(run, labels * label_flop(run, len(self.classes)))
+        found = few(run, labels, len(self.classes))
         if found is None:
-            found = label_trial.tried(run, labels, self._shard(label_trial.BATCHES * run.config.relabel.teachers.batch))
+            found = label_trial.tried(run, labels, self._shard(label_trial.shown(run)))
         return {**found, "seconds": time.perf_counter() - began}
 
     def _shard(self, count: int) -> np.ndarray:

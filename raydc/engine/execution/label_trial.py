@@ -30,11 +30,16 @@ from uniform ones. Between what bf16 changes of a trained EfficientNet-Lite0 (0.
 to never missed."""
 
 
+def shown(run: Run) -> int:
+    """Images that a trial answers at most."""
+    return BATCHES * settings(run).teachers.batch
+
+
 def first_images(run: Run) -> np.ndarray:
-    """Images of a packed run's first shard, uint8 ``[N, H, W, 3]``, of as many batches as a trial answers."""
+    """Those of a packed run's first shard, uint8 ``[N, H, W, 3]``."""
     folder, manifest = run.dataset(DATASET), read(run.dataset(DATASET))
     file = manifest.images.files[0]
-    count = min(file.samples, BATCHES * settings(run).teachers.batch)
+    count = min(file.samples, shown(run))
     return ImageShard(folder, manifest, file, check_digest=True).images(np.arange(count))
 
 

@@ -20,7 +20,7 @@ from raydc.engine.failures import wait
 from raydc.engine.inspection import networks_of
 from raydc.engine.run import Run
 from raydc.engine.weights import read_record
-from raydc.plan.blocks import Block, units
+from raydc.plan.blocks import Block, image_steps, units
 from raydc.plan.cost import live_students
 from raydc.store.manifest import read
 from raydc.teachers.flops import forward_flop
@@ -55,8 +55,7 @@ def settle_synthesis(run: Run, made: Recipe, blocks: list[Block], source: list[A
 
 def image_steps_of(run: Run, blocks: list[Block]) -> float:
     """The image-steps that a worker takes, if all take as many."""
-    synth = run.config.synthesize
-    return sum(synth.steps - synth.begins(n) for block in blocks for n in block.indices) / run.config.engine.workers
+    return image_steps(blocks, run.config.synthesize) / run.config.engine.workers
 
 
 def soon(run: Run, share: float, classes: int) -> dict[str, Any] | None:
@@ -90,7 +89,7 @@ def settle_labelling(run: Run, emit: Callable[..., None]) -> None:
         return
     manifest = read(run.dataset("condensed"))
     labels = labels_of(run, manifest.images.count)
-    found = little(run, labels * label_flop(run, manifest.source.classes))
+    found = few(run, labels, manifest.source.classes)
     if found is None:
         emit("note", text="trying ways to execute the labelling teachers; engine.execution.relabel names one")
         trial: Any = ray.remote(_label_trial).options(**options(run.config.engine))
@@ -113,7 +112,18 @@ def labels_of(run: Run, images: int) -> float:
     return images * (sets * views / config.engine.workers + judged.epochs * live_students(config) / judged.workers)
 
 
-def label_flop(run: Run, classes: int) -> float:
+def few(run: Run, labels: float, classes: int) -> dict[str, Any] | None:
+    """The choice where there are too few labels for a compiler to pay; None where a trial must tell.
+
+    Args:
+        run: the run.
+        labels: that a worker makes.
+        classes: of the label space.
+    """
+    return little(run, labels * _label_flop(run, classes))
+
+
+def _label_flop(run: Run, classes: int) -> float:
     """Operations of one label: a forward pass of every teacher that labels."""
     side, archs = run.config.data.image_size, {t.name: t.arch for t in run.config.squeeze.teachers}
     return sum(forward_flop(archs[name], classes, side) for name in teacher_names(run.config))

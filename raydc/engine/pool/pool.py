@@ -183,19 +183,23 @@ class Pool(Generic[U]):
         self.crew.part(made.worker)
 
     def _done(self, worker: Worker, unit: U, receipt: Any) -> None:
+        self.crew.nodes.worked(worker.node)
+        if unit.id in self.copied:
+            self._outrun(unit)
+        del self.attempts[unit.id]
+        self.on_done(unit, receipt)
+
+    def _outrun(self, unit: U) -> None:
+        """End those that still make or commit a unit that is done."""
         crew = self.crew
-        crew.nodes.worked(worker.node)
         for twin in [w for w in crew.busy.values() if w.unit.id == unit.id]:
             self.emit("unit_outrun", unit=unit.id, **twin.described())
             crew.let_go(twin)
-        for ref, made in list(crew.committing.items()):
-            if made.unit.id == unit.id:
-                self.emit("unit_outrun", unit=unit.id, **made.where)
-                del crew.committing[ref]
-                crew.part(made.worker)
+        for ref, made in [item for item in crew.committing.items() if item[1].unit.id == unit.id]:
+            self.emit("unit_outrun", unit=unit.id, **made.where)
+            del crew.committing[ref]
+            crew.part(made.worker)
         self.copied.discard(unit.id)
-        del self.attempts[unit.id]
-        self.on_done(unit, receipt)
 
     def _taken_over(self, unit: U) -> bool:
         """Whether a unit that an actor has lost is in hand, or made, elsewhere. It is then no longer a copy."""
@@ -234,11 +238,14 @@ class Pool(Generic[U]):
         worker.parting = True
         if running or worker in self.crew.idle:
             self.crew.let_go(worker)
-        if isinstance(error, RayActorError):
-            self._lost(worker, unit, cause, where, copied, running)
+        dead = isinstance(error, RayActorError)
+        if not dead:
+            self.crew.spoiled(worker.node, cause)
+        if copied:
             return
-        self.crew.spoiled(worker.node, cause)
-        if not copied:
+        if dead:
+            self._lost(worker, unit, cause, where, running)
+        else:
             self._again(unit, cause, where)
 
     def _again(self, unit: U, cause: BaseException, where: dict[str, Any]) -> None:
@@ -249,16 +256,12 @@ class Pool(Generic[U]):
             self._retried(unit, cause, where)
             self.todo.append(unit)
 
-    def _lost(
-        self, worker: Worker, unit: U, cause: BaseException, where: dict[str, Any], copied: bool, running: bool
-    ) -> None:
+    def _lost(self, worker: Worker, unit: U, cause: BaseException, where: dict[str, Any], running: bool) -> None:
         """The actor died. The unit may have killed it, or its node took it along: that shows within seconds.
 
         A unit that was being committed goes to the end of the queue: beside the one that killed the actor it would be
         lost again.
         """
-        if copied:
-            return
         last = self.attempts[unit.id] >= self.max_attempts
         self._retried(unit, cause, where)
         if worker.draining:
