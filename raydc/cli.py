@@ -14,7 +14,6 @@ from raydc.errors import INTERRUPTED, ConfigError, RaydcError
 
 app = typer.Typer(
     name="raydc",
-    help="Condense an image data set into a few images a class plus soft labels, on Ray.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -57,6 +56,21 @@ def _go(target: str, overrides: list[str] | None, stages: tuple[str, ...] | None
     config = _config(target, overrides)
     check_networks(config)  # a student's network is built last, after hours of work
     go(config, stages, as_json)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from raydc import __version__
+
+        typer.echo(f"raydc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Condense an image data set into a few images a class plus soft labels, on Ray."""
 
 
 USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from raydc import __version__
 from raydc.cli import main
 from raydc.engine.listing import AXES
 
@@ -19,12 +20,17 @@ def code(*arguments: str) -> int:
     return int(stop.value.code or 0)
 
 
+def test_it_says_which_version_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("--version") == 0 and capsys.readouterr().out == f"raydc {__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected", "said"),
     [
         (["nosuch"], 2, "nosuch"),
         (["run"], 2, "config"),
         (["plan", str(CONFIGS / "imagenet1k-cda.yaml"), "--gpus", "0"], 2, "--gpus"),
+        (["plan", str(CONFIGS / "quickstart.yaml"), "--rate", "0"], 2, "--rate 0: expected the image-steps"),
         (["check", "nofile.yaml"], 2, "nofile.yaml"),
         (["check", str(CONFIGS / "quickstart.yaml"), "--set", "synthesize.stepz=5"], 2, "did you mean 'steps'"),
         (["ls", "method"], 2, "did you mean 'methods'"),

@@ -104,8 +104,7 @@ class Driver:
 
     def _squeeze(self) -> str:
         teachers = self.run.config.teachers
-        already = sum(self.run.teachers().exists(f"{t.name}.json") for t in teachers)
-        self._start(len(teachers), already, "teacher")
+        self._start(len(teachers), len(squeeze.made(self.run)), "teacher")
         self._check_counts()
         squeeze.squeeze(self.run, self.source_ref, self.classes, self.emit)
         known = statistics.collect(self.run, self.source_ref, self.classes, self.emit)

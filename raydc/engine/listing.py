@@ -91,14 +91,17 @@ def differences(parent: Any, child: Any, path: str = "") -> list[str]:
     one, other = _by_name(parent), _by_name(child)
     if isinstance(one, dict) and isinstance(other, dict) and one.get("use") == other.get("use"):
         keys = [*one, *(key for key in other if key not in one)]
-        return [d for k in keys for d in _change(one, other, k, f"{path}.{k}".lstrip("."))]
+        listed = isinstance(parent, list)  # a component that is not listed is gone; of one that is, defaults hold
+        return [d for k in keys for d in _change(one, other, k, f"{path}.{k}".lstrip("."), listed)]
     return [f"{path}: {short(parent)} -> {short(child)}"]
 
 
-def _change(one: dict[str, Any], other: dict[str, Any], key: str, path: str) -> list[str]:
+def _change(one: dict[str, Any], other: dict[str, Any], key: str, path: str, listed: bool) -> list[str]:
     if key not in one:
         return [f"+ {path} {short(other[key])}"]
-    return [f"- {path}"] if key not in other else differences(one[key], other[key], path)
+    if key not in other:
+        return [f"- {path}" if listed else f"{path}: {short(one[key])} -> its default"]
+    return differences(one[key], other[key], path)
 
 
 def _by_name(tree: Any) -> Any:

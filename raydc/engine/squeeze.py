@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ STATE = "state.safetensors"
 
 def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[..., None]) -> None:
     """Commit every teacher that the run folder does not hold yet."""
+    there = made(run)
     # Fetched ones first: a wrong URL or class count must not be told after another teacher has been trained.
     for config in sorted(run.config.teachers, key=lambda t: t.train is not None):
-        if not run.teachers().exists(f"{config.name}.json"):
+        if config.name not in there:
             began = time.time()
             if config.train is not None:
                 _train(run, config, source, emit)
@@ -45,6 +47,13 @@ def squeeze(run: Run, source: list[Any], classes: list[str], emit: Callable[...,
                 fetch(run, run.teachers(), [config], classes, source)
             took = {"began": began, "seconds": time.time() - began}
             emit("unit_done", unit=config.name, worker=config.name, image_steps=0, **took)
+
+
+def made(run: Run) -> set[str]:
+    """The teachers of which the run folder has the record and the weights; one that has lost either is made again."""
+    files = {t.name: {f"{t.name}.json", f"{t.name}.safetensors"} for t in run.config.teachers}
+    found = run.teachers().present(chain.from_iterable(files.values()))
+    return {name for name, both in files.items() if both <= found}
 
 
 def at_chance(record: TeacherRecord, classes: int) -> str | None:

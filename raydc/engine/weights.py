@@ -132,7 +132,7 @@ def _same(path: Path, sha256: str, folder: Folder, name: str) -> None:
     if found != sha256:
         raise DataError(
             f"{clean(folder.url)}/{name} has SHA-256 {found[:12]}..., expected {sha256[:12]}...: the file was changed "
-            "or cut. Remove it and its record, and run squeeze again"
+            "or cut. Remove it and run squeeze again"
         )
 
 

@@ -53,6 +53,8 @@ class Cost:
     blocks: int
     launches: int
     """What workers take at once: blocks, or several of them together."""
+    launch_images: int
+    """Of the largest."""
     image_steps: int
     synthesis_flop: float | None
     labels: int
@@ -102,6 +104,7 @@ def cost(
         images=images,
         blocks=len(blocks),
         launches=len(taken),
+        launch_images=longest,
         image_steps=image_steps,
         synthesis_flop=step_flop * image_steps if step_flop else None,
         labels=images * views,

@@ -77,6 +77,8 @@ def stated(
     Raises:
         ConfigError: both ways of stating a fleet, or one that cannot be read.
     """
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ConfigError(f"--rate {rate:g}: expected the image-steps a second of one device, above zero")
     if not kinds:
         known = measured or Kind(1)
         return Fleet((Kind(gpus or known.count, rate or known.rate, price),))

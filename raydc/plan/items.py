@@ -146,7 +146,7 @@ def _statistics(run: RunConfig, cost: Cost, networks: Networks, outputs: int) ->
 
 def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) -> Iterator[Item]:
     synth, side = run.synthesize, run.data.image_size
-    stage, size = "synthesize", synth.blocks.size
+    stage = "synthesize"
     yield Item(stage, "classes", "classes", cost.classes)
     yield Item(stage, "images", "images", cost.images, note=f"{cost.classes:,} classes x IPC {synth.ipc}")
     yield Item(stage, "blocks", "blocks", cost.blocks, note=block_rule(run, cost))
@@ -159,7 +159,7 @@ def _synthesize(run: RunConfig, cost: Cost, networks: Networks, fleet: Fleet) ->
         counted = (f"{networks.step_flop / 1e9:.4g} GFLOP a step of an image at {side} px, forward and backward, "
                    f"counted on the shapes of {', '.join(networks.pool)}; frozen weights have no gradient")  # fmt: skip
     yield Item(stage, "synthesis_flop", "operations", cost.synthesis_flop, "flop", counted)
-    pictures = min(size * together, cost.images)
+    pictures = cost.launch_images
     yield Item(stage, "checkpoint_bytes", "checkpoints in flight", _checkpoints(run, pictures, networks), "bytes",
                _checkpointed(run, pictures))  # fmt: skip
     yield from _image_bytes(run, cost)

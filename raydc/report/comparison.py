@@ -160,6 +160,7 @@ def render(runs: Sequence[Compared]) -> str:
         rows=[{"cells": cells(line), "kind": kind(line.group.data)} for line in found],
         strips=list(_strips(found, scale)),
         ticks=[{"at": f"{100 * scale(t):.2f}", "text": f"{tick_text(t)} %"} for t in scale.ticks()],
+        from_zero=scale.low == 0,
         protocols=sorted({line.protocol for line in found if line.protocol}),
         pictures=[_pictures(run) for run in runs if run.pictures],
         names=[run.name for run in runs],

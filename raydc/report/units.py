@@ -16,9 +16,11 @@ def bytes_text(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in the two largest units that fit: ``"3.2 s"``, ``"4 min 05 s"``, ``"1 h 04 min"``."""
+    """Return seconds in the two largest units that fit: ``"41 ms"``, ``"4 min 05 s"``, ``"1 h 04 min"``."""
     if not math.isfinite(seconds):
         return "unknown"
+    if 0.0005 <= seconds < 0.0995:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 9.95:
         return f"{max(seconds, 0.0):.1f} s"
     whole = round(seconds)

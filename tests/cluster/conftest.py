@@ -66,7 +66,8 @@ class Undisturbed:
 @pytest.fixture(scope="package")
 def undisturbed(cluster: Machines, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
-    campaign = Campaign(tiny.write(folder, CHANGES), cluster)
+    alone = {"engine": {**CHANGES["engine"], "workers": 1}, "evaluate": {**CHANGES["evaluate"], "workers": 1}}
+    campaign = Campaign(tiny.write(folder, {**CHANGES, **alone}), cluster)
     try:
         campaign.finish()
     finally:

@@ -224,6 +224,17 @@ def test_more_of_a_node_than_there_is(tmp_path: Path, call: Any) -> None:
 # Work that is done is kept.
 
 
+def test_a_teacher_that_was_cut_since_is_made_again(tmp_path: Path, call: Any) -> None:
+    fill(tmp_path / "in", dict.fromkeys(CLASSES, 12))
+    config, weights = tiny.write(tmp_path, known(tmp_path)), tmp_path / "run/teachers/resnet.safetensors"
+    assert tiny.code("squeeze", config) == 0
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    assert "the file was changed or cut. Remove it and run squeeze again" in call(DATA, "synthesize", config)
+    weights.unlink()
+    assert tiny.code("squeeze", config) == 0 and weights.read_bytes() == whole
+
+
 @pytest.mark.parametrize("use", ["folders", "webdataset"])
 def test_a_damaged_image_is_named_and_can_be_replaced(use: str, tmp_path: Path, call: Any) -> None:
     """Whatever image is drawn is damaged; the blocks that need none are kept, and the mended run makes the others."""

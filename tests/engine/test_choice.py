@@ -17,11 +17,12 @@ class Told:
         self.ways = ways
 
     def timed(self) -> Row:
-        return {"name": "eager", "first_s": 0.0, "step_s": 1.0}
+        return {"name": "eager", "first_s": 0.0, "step_s": 1.0, "eager_s": 1.0}
 
     def compared(self, execution: Execution) -> Row:
         first, step = self.ways[execution.name.replace("-", "_")]
-        return {"name": execution.name, "first_s": first, "step_s": step, "passed": step > 0}
+        busy = 7.0  # something else began on the machine: all steps take longer, not these alone
+        return {"name": execution.name, "first_s": first, "step_s": step * busy, "eager_s": busy, "passed": step > 0}
 
     def verdict(self, row: Row) -> str:
         return "as told"

@@ -96,6 +96,7 @@ def test_differences_name_components_and_show_both_values() -> None:
     assert differences({"terms": terms}, {"terms": [terms[0], {"use": "b", "weight": 3}]}) == ["terms.b.weight: 2 -> 3"]
     assert differences({"terms": terms}, {"terms": [*terms, {"use": "c"}]}) == ["+ terms.c {}"]
     assert differences({"terms": terms}, {"terms": terms[:1]}) == ["- terms.b"]
+    assert differences({"terms": terms}, {"terms": [terms[0], {"use": "b"}]}) == ["terms.b.weight: 2 -> its default"]
     assert differences({"x": {"use": "a", "n": 1}}, {"x": {"use": "b"}}) == ["x: {use: a, n: 1} -> {use: b}"]
     assert differences({"sizes": [1, 2]}, {"sizes": [1, 3]}) == ["sizes: [1, 2] -> [1, 3]"]
     assert differences({"a": 1, "b": None}, {"a": 1, "b": 2, "c": {}}) == ["b: null -> 2", "+ c {}"]

@@ -67,6 +67,11 @@ def test_every_codec_is_named_and_one_is_marked() -> None:
         assert [i.label.split()[2] in codec for i in found if "CHOSEN" in i.note] == [True]
 
 
+def test_a_checkpoint_is_of_the_images_that_a_block_has_and_not_of_those_it_might_have() -> None:
+    quick = of("quickstart").as_dict()
+    assert quick["checkpoint_bytes"] == 2 * 4 * 3 * 10 * 3 * 32 * 32, "ten classes, one image of each, two workers"
+
+
 def test_labels_are_split_into_files_as_the_engine_splits_them() -> None:
     found = of("imagenet21k-cda", overrides=["relabel.views=300", "relabel.codec=fp16"]).as_dict()
     assert found["label_file_bytes"] <= LABEL_FILE_BYTES < found["label_file_bytes"] + 1_024 * 20_924

@@ -56,3 +56,9 @@ def test_the_page_stands_alone_and_is_the_same_twice(tmp_path) -> None:  # type:
     page = (tmp_path / "index.html").read_text()
     assert page == render(runs) and "<script" not in page and "http" not in page.split("</style>")[1]
     assert (tmp_path / "images.png").stat().st_size > 100
+
+
+def test_the_page_says_where_its_axis_does_not_begin_at_zero() -> None:
+    said = "The axis does not begin at zero"
+    assert said in render([compared("a", [0.5, 0.6], random=[0.4, 0.5])])
+    assert said not in render([compared("a", [0.0, 0.1], random=[0.9, 1.0])])

@@ -56,7 +56,7 @@ def test_units_read_well():
         "0 B", "999 B", "1.00 kB", "24.3 kB", "3.61 MB", "1.00 MB",
     ]  # fmt: skip
     assert [duration(v) for v in (0.04, 3.2, 59.7, 245, 3840, 97_200)] == [
-        "0.0 s", "3.2 s", "1 min 00 s", "4 min 05 s", "1 h 04 min", "1 d 3 h",
+        "40 ms", "3.2 s", "1 min 00 s", "4 min 05 s", "1 h 04 min", "1 d 3 h",
     ]  # fmt: skip
     assert (percent(0.5234), plural(1, "block"), plural(1045, "class")) == ("52.3 %", "1 block", "1,045 classes")
     assert instant(iso(1_795_000_000.25)) == 1_795_000_000.25

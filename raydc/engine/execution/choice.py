@@ -8,6 +8,8 @@ its compilations cost, so it ends where another one could not be made up for.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from statistics import median
 from typing import Any, Protocol
 
 import torch
@@ -19,15 +21,15 @@ SOON_SECONDS = 60.0
 MOST_GAIN = 0.5
 """The share of the time that another execution may be hoped to save."""
 Row = dict[str, Any]
-"""``name``, and either ``first_s`` until the first answer, ``step_s`` of each further step, ``passed`` and what was
-held against the eager answer, or ``error``."""
+"""``name``, and either ``first_s`` until the first answer, ``step_s`` of each further step and ``eager_s`` of the eager
+one beside it, ``passed`` and what was held against the eager answer, or ``error``."""
 
 
 class Trial(Protocol):
     """What is done in several ways."""
 
     def timed(self) -> Row:
-        """The eager one."""
+        """The eager one, by itself."""
 
     def compared(self, execution: Execution) -> Row:
         """Another: its answers against the eager ones, and its pace. Whatever it raises means: not this one."""
@@ -53,20 +55,31 @@ def chosen(trial: Trial, candidates: list[str], steps: float) -> dict[str, Any]:
         why = f"{whole:.0f} s a worker, which no compiler makes up for"
         return {"chosen": EAGER.name, "why": why, "tried": rows}
     for name in candidates:
-        if _compiling(rows) > MOST_GAIN * best["step_s"] * steps:
+        if _compiling(rows) > MOST_GAIN * whole / _gain(best):
             break
         rows.append(_attempt(trial, EXECUTIONS[name]))
-        if rows[-1].get("passed") and _seconds(rows[-1], steps) < _seconds(best, steps):
+        if rows[-1].get("passed") and _seconds(rows[-1], whole) < _seconds(best, whole):
             best = rows[-1]
     if best is base:
         said = "; ".join(f"{row['name']} {_said(trial, row)}" for row in rows[1:])
         return {"chosen": EAGER.name, "why": said, "tried": rows}
-    why = f"{base['step_s'] / best['step_s']:.1f} times as fast as eager, {trial.verdict(best)}"
+    why = f"{_gain(best):.1f} times as fast as eager, {trial.verdict(best)}"
     return {"chosen": best["name"], "why": why, "tried": rows}
 
 
-def _seconds(row: Row, steps: float) -> float:
-    return float(row["first_s"] + row["step_s"] * steps)
+def in_turns(turns: int, *ways: Callable[[], float]) -> list[float]:
+    """What each of several ways takes, the median of so many turns: what else a machine does hits all alike."""
+    return [median(taken) for taken in zip(*([way() for way in ways] for _ in range(turns)), strict=True)]
+
+
+def _seconds(row: Row, whole: float) -> float:
+    """Of all steps that take so long eagerly."""
+    return float(row["first_s"] + whole / _gain(row))
+
+
+def _gain(row: Row) -> float:
+    """How many times as fast as the eager step beside it."""
+    return float(row["eager_s"] / row["step_s"])
 
 
 def _compiling(rows: list[Row]) -> float:
@@ -88,7 +101,7 @@ def _said(trial: Trial, row: Row) -> str:
         return f"failed ({row['error']})"
     if not row["passed"]:
         return f"has {trial.verdict(row)}"
-    return f"takes {row['step_s']:.3g} s a step after {row['first_s']:.0f} s"
+    return f"takes {row['step_s']:.3g} s a step (eager {row['eager_s']:.3g}) after {row['first_s']:.0f} s"
 
 
 class Watch:

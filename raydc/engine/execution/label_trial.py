@@ -10,7 +10,7 @@ import torch
 from raydc.config.axes.execution import EAGER, Execution
 from raydc.engine.device import device
 from raydc.engine.ensemble import answers, teachers
-from raydc.engine.execution.choice import Row, Watch, chosen
+from raydc.engine.execution.choice import Row, Watch, chosen, in_turns
 from raydc.engine.labeler import nearness, settings, views_key
 from raydc.engine.run import Run
 from raydc.labels.views import draw
@@ -22,6 +22,8 @@ CANDIDATES = {"cpu": ["compiled", "compiled-bf16"], "cuda": ["compiled-fp16", "c
 DATASET = "condensed"
 BATCHES = 2
 """Of the ensemble, that are answered; one may be the whole shard."""
+TURNS = 2
+"""Times that all of them are answered by each way."""
 JUDGED = ("T1", "T4")
 MOST_LOST = 0.01
 """The mean KL divergence from the eager labels at each of these temperatures, as a share of what there is to lose: that
@@ -72,7 +74,8 @@ class _Trial:
 
     def timed(self) -> Row:
         """The pace of the eager teachers."""
-        return {"name": EAGER.name, "first_s": 0.0, "step_s": self._pace(self.plain)}
+        pace = self._pace(self.plain)
+        return {"name": EAGER.name, "first_s": 0.0, "step_s": pace, "eager_s": pace}
 
     def compared(self, execution: Execution) -> Row:
         """The same labels in another way."""
@@ -81,7 +84,9 @@ class _Trial:
         found = self._answers(ensemble)
         first, near = watch.seconds(), nearness(self.wanted, found)
         passed = all(_lost(near, at) <= MOST_LOST for at in JUDGED)  # a label that is no number does not pass either
-        return {"name": execution.name, "first_s": first, **near, "passed": passed, "step_s": self._pace(ensemble)}
+        eager, pace = in_turns(TURNS, lambda: self._pace(self.plain), lambda: self._pace(ensemble))
+        row = {"name": execution.name, "first_s": first, **near, "passed": passed}
+        return {**row, "step_s": pace, "eager_s": eager}
 
     def verdict(self, row: Row) -> str:
         """How near its labels are."""

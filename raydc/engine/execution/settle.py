@@ -12,7 +12,6 @@ import ray
 
 from raydc.engine.block_maker import Recipe
 from raydc.engine.capacity import options
-from raydc.engine.ensemble import teacher_names
 from raydc.engine.execution import label_trial, step_trial
 from raydc.engine.execution.kept import keep, known, little
 from raydc.engine.execution.labelling import question
@@ -23,7 +22,6 @@ from raydc.engine.weights import read_record
 from raydc.plan.blocks import Block, image_steps, units
 from raydc.plan.cost import live_students
 from raydc.store.manifest import read
-from raydc.teachers.flops import forward_flop
 
 
 def settle_synthesis(run: Run, made: Recipe, blocks: list[Block], source: list[Any], emit: Callable[..., None]) -> None:
@@ -120,10 +118,5 @@ def few(run: Run, labels: float, classes: int) -> dict[str, Any] | None:
         labels: that a worker makes.
         classes: of the label space.
     """
-    return little(run, labels * _label_flop(run, classes))
-
-
-def _label_flop(run: Run, classes: int) -> float:
-    """Operations of one label: a forward pass of every teacher that labels."""
-    side, archs = run.config.data.image_size, {t.name: t.arch for t in run.config.squeeze.teachers}
-    return sum(forward_flop(archs[name], classes, side) for name in teacher_names(run.config))
+    flop = networks_of(run.config, classes).label_flop
+    return None if flop is None else little(run, labels * flop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from raydc.condense.synthesize import Synthesis
 from raydc.config.axes.execution import EAGER, Execution
 from raydc.engine.block_maker import BlockMaker, Known, Recipe
-from raydc.engine.execution.choice import Row, Watch, chosen
+from raydc.engine.execution.choice import Row, Watch, chosen, in_turns
 from raydc.engine.run import Run
 from raydc.engine.statistics import statistics_of
 from raydc.plan.blocks import Block
@@ -20,8 +21,8 @@ CANDIDATES = {"cpu": ["compiled", "compiled-bf16"], "cuda": ["graph-fp16", "comp
 LEAST_COSINE = {"fp32": 0.999, "fp16": 0.98, "bf16": 0.90}
 """Between the gradient of an execution and that of the eager one in fp32. Seen on a trained network: fp16 0.994-0.997,
 as TF32, which the references ran in; bf16 0.950-0.966 (performance study, section 3); a compiler alone 0.9999."""
-STEPS = 3
-"""Timed after two warm ones, of each teacher."""
+WARM, TURNS = 2, 3
+"""Steps of each teacher: before anything is timed, and timed."""
 
 
 def tried(
@@ -47,13 +48,14 @@ def tried(
 class _Trial:
     def __init__(self, run: Run, made: Recipe, blocks: Sequence[Block], source: Source | None, known: Known) -> None:
         self.run, self.made, self.blocks, self.source, self.known = run, made, blocks, source, known
-        first = self._synthesis(EAGER)
-        self.count, self.device_type = len(first.guides), first.x.device.type
-        self.gradients = self._gradients(first)
+        self.eager = self._synthesis(EAGER)
+        self.count, self.device_type = len(self.eager.guides), self.eager.x.device.type
+        self.gradients = self._gradients(self.eager)
 
     def timed(self) -> Row:
         """The pace of the eager step."""
-        return {"name": EAGER.name, "first_s": 0.0, "step_s": self._pace(self._synthesis(EAGER))}
+        (pace,) = self._paces(self.eager)
+        return {"name": EAGER.name, "first_s": 0.0, "step_s": pace, "eager_s": pace}
 
     def compared(self, execution: Execution) -> Row:
         """The same gradients in another way, and the pace of its steps."""
@@ -64,7 +66,8 @@ class _Trial:
         cosine = min(_cosine(a, b) for a, b in zip(gradients, self.gradients, strict=True))
         row = {"name": execution.name, "first_s": first, "cosine": cosine,
                "passed": cosine >= LEAST_COSINE[execution.precision]}  # fmt: skip
-        return {**row, "step_s": self._pace(synthesis)}
+        eager, pace = self._paces(self.eager, synthesis)
+        return {**row, "step_s": pace, "eager_s": eager}
 
     def verdict(self, row: Row) -> str:
         """How near its gradients are."""
@@ -83,13 +86,17 @@ class _Trial:
         synthesis.done = 0
         return found
 
+    def _paces(self, *ways: Synthesis) -> list[float]:
+        for _ in range(WARM):
+            self._pace(ways[-1])
+        return in_turns(TURNS, *(partial(self._pace, way) for way in ways))
+
     def _pace(self, synthesis: Synthesis) -> float:
-        for _ in range(2 * self.count):
+        """Seconds of a step, over one of each teacher."""
+        watch, synthesis.done = Watch(self.device_type), 0
+        for _ in range(self.count):
             synthesis.step()
-        watch = Watch(self.device_type)
-        for _ in range(STEPS * self.count):
-            synthesis.step()
-        return watch.seconds() / (STEPS * self.count)
+        return watch.seconds() / self.count
 
 
 def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
