@@ -5,23 +5,17 @@ There is no lock that a killed driver could leave behind: a driver is alive as l
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable
 
 from raydc.errors import ClusterError
+from raydc.report.driver import gone, myself
 from raydc.report.status import NAME, Status, read_status
 from raydc.store.folder import Folder
 
 WATCH_SECONDS = 20.0
 """A driver gives a sign of life every five seconds, and on an object store writes it as often."""
 LOOK_SECONDS = 1.0
-
-
-def myself() -> str:
-    """What tells this driver from others: its machine and its process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def alone(folder: Folder, told: Callable[[str], None]) -> None:
@@ -53,14 +47,4 @@ def _running(folder: Folder) -> Status | None:
 
 
 def _ended(driver: str) -> bool:
-    """Whether a driver is known to have ended: only of one on this machine, or of this process's own number."""
-    host, _, number = driver.rpartition(":")
-    if host != socket.gethostname() or not number.isdecimal():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return driver == myself()  # in a container that was started again
+    return gone(driver) or driver == myself()  # the latter in a container that was started again

@@ -13,7 +13,7 @@ from types import FrameType
 
 from raydc.config import RunConfig
 from raydc.engine.adoption import Judge
-from raydc.engine.alone import alone, myself
+from raydc.engine.alone import alone
 from raydc.engine.background import repeating
 from raydc.engine.capacity import lacking
 from raydc.engine.cluster import cluster
@@ -22,6 +22,7 @@ from raydc.engine.metrics import Metrics
 from raydc.engine.run import changed_environment, environment, open_run
 from raydc.errors import INTERRUPTED, ClusterError, RaydcError
 from raydc.report.console import show_metrics, show_result
+from raydc.report.driver import myself
 from raydc.report.events import EventLog
 from raydc.report.live import view_for
 from raydc.report.status import StatusFile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from raydc.report.driver import gone
 from raydc.report.status import NODE_LETTERS, Status
 from raydc.report.units import duration, many, number, percent, plural
 
@@ -58,9 +59,10 @@ def describe(status: Status, now: float | None = None) -> list[str]:
         lines.append(f"output {status.output}")
     silent, driver = status.silent_s(now), f" from driver {status.driver}" if status.driver else ""
     if status.state == "running" and not status.alive(now):
-        lines[0] = f"run {status.run}: no sign of life for {duration(silent)}"
+        ended = gone(status.driver)
+        lines[0] = f"run {status.run}: {'its driver is gone' if ended else f'no sign of life for {duration(silent)}'}"
         lines.append(
-            f"last sign of life {status.updated}{driver}; it was killed or lost its connection. "
+            f"last sign of life {status.updated}{driver}; it was killed{'' if ended else ' or lost its connection'}. "
             f"Run the same command again: it resumes"
         )
     elif status.updated:

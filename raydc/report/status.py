@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from raydc.errors import DataError
+from raydc.report.driver import gone
 from raydc.report.events import AWAY_S, ENDS, LAST_WORD_S, UPLOAD_EVERY_S
 from raydc.report.units import instant
 from raydc.store.faults import clean
@@ -81,8 +82,8 @@ class Status:
         return max(0.0, (time.time() if now is None else now) - instant(self.updated)) if self.updated else math.inf
 
     def alive(self, now: float | None = None) -> bool:
-        """Say whether a driver is at work, as far as its signs of life tell."""
-        return self.state == "running" and self.silent_s(now) < SILENT_AFTER_S
+        """Say whether a driver is at work, as far as its signs of life tell, or its machine, if it is this one."""
+        return self.state == "running" and not gone(self.driver) and self.silent_s(now) < SILENT_AFTER_S
 
     def as_json(self, now: float | None = None) -> dict[str, Any]:
         """Return the tree for ``raydc status --json``: the fields, ``alive`` and ``silent_s``."""

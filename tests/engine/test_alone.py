@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from raydc.engine import alone as module
-from raydc.engine.alone import alone, myself
+from raydc.engine.alone import alone
 from raydc.engine.background import repeating
 from raydc.errors import ClusterError
+from raydc.report.describe import describe
+from raydc.report.driver import myself
 from raydc.report.events import EventLog
-from raydc.report.status import StatusFile
+from raydc.report.status import StatusFile, read_status
 from raydc.store.folder import Folder
 
 
@@ -57,6 +59,8 @@ def test_a_driver_that_was_killed_on_this_machine_is_followed_at_once(tmp_path: 
     began = time.monotonic()
     alone(Folder(tmp_path), said.append)
     assert said == [] and time.monotonic() - began < 2
+    lines = describe(read_status(Folder(tmp_path)))
+    assert lines[0] == "run r: its driver is gone" and "it was killed. Run the same command again" in lines[2]
     status(tmp_path, myself())
     alone(Folder(tmp_path), said.append)
     assert said == [], "a container that is started again has the same name and numbers"
