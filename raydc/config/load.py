@@ -82,7 +82,9 @@ def digest(tree: Any) -> str:
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """The dotted paths at which two trees differ, with both values."""
+    """The dotted paths at which two trees differ, with both values; lists of one length are compared one by one."""
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
     if isinstance(one, dict) and isinstance(other, dict):
         keys = sorted({*one, *other})
         return [d for k in keys for d in differences(one.get(k), other.get(k), f"{path}.{k}".lstrip("."))]
@@ -143,6 +145,12 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _index(node: list[Any], part: str, text: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise ConfigError(f"--set {text!r}: '{part}' is not an index of a list of {len(node)}, counted from 0")
+    return int(part)
+
+
 def _override(tree: dict[str, Any], text: str) -> None:
     key, sep, value = text.partition("=")
     if not sep or not key:
@@ -150,10 +158,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
     node: Any = tree
     *parents, last = key.strip().split(".")
     for part in parents:
-        if isinstance(node, list):
-            node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
-        else:
-            node = node.setdefault(part, {})
+        node = node[_index(node, part, text)] if isinstance(node, list) else node.setdefault(part, {})
         if not isinstance(node, (dict, list)):
             raise ConfigError(f"--set {text!r}: '{part}' is not a section")
     try:
@@ -161,9 +166,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
     except yaml.YAMLError:
         parsed = value
     if isinstance(node, list):
-        if not last.isdigit() or int(last) >= len(node):
-            raise ConfigError(f"--set {text!r}: '{last}' is not an index of a list of {len(node)}")
-        node[int(last)] = parsed
+        node[_index(node, last, text)] = parsed
     else:
         node.pop(last, None)
         node[marked_key(last, "--set")] = parsed

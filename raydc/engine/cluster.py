@@ -63,6 +63,8 @@ def _listening(address: str) -> None:
 def _start_local() -> None:
     # A short folder: Unix socket paths over 107 bytes are refused by Ray.
     temp = os.environ.get("RAY_TMPDIR") or str(Path(tempfile.gettempdir()) / f"raydc-{os.getuid()}")
+    # Ray makes its workers nicer than all else on the machine, and a step on several cores waits for the slowest.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Two logical CPUs more than there are: coordination tasks (reading shard lists, packing) hardly compute, and Ray
     # Data deadlocks where actors hold every CPU.
     ray.init(

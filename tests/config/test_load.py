@@ -149,8 +149,8 @@ def test_overriding_a_run_that_is_already_read() -> None:
         ("synthesize.steps", "is not of the form key.path=value"),
         ("=3", "is not of the form key.path=value"),
         ("seed.x=3", "'seed' is not a section"),
-        ("synthesize.augment.7.p=3", "'7' is not a section"),
-        ("synthesize.augment.first.p=3", "'first' is not a section"),
+        ("synthesize.augment.7.p=3", "'7' is not an index of a list of 2, counted from 0"),
+        ("synthesize.augment.first.p=3", "'first' is not an index of a list of 2"),
         ("synthesize.augment.2=3", "'2' is not an index of a list of 2"),
         ("synthesize.stpes=3", "synthesize.stpes: unknown key, did you mean 'steps'?"),
         ("synthesize.steps=many", "synthesize.steps: .* found 'many'"),
@@ -213,6 +213,8 @@ def test_differences_show_both_values() -> None:
     assert differences({"a": {"b": 1}, "c": [1]}, {"a": {"b": 2}, "c": [1]}) == ["a.b: 1 -> 2"]
     assert differences({"a": 1}, {"b": "x"}) == ["a: 1 -> null", 'b: null -> "x"']
     assert differences({"a": [1, 2]}, {"a": [1, 2]}) == []
+    assert differences({"a": [{"b": 1}, 2]}, {"a": [{"b": 3}, 2]}) == ["a.0.b: 1 -> 3"]
+    assert differences({"a": [1, 2]}, {"a": [1]}) == ["a: [1, 2] -> [1]"]
 
 
 def test_a_dump_keeps_the_names_of_the_file() -> None:
