@@ -167,7 +167,8 @@ class Command:
         self.output, self.errors = Path(ray, "stdout"), Path(ray, "stderr")
         # On a pipe or a file `rich` assumes 80 columns; a wide one keeps a message in one line.
         environment = {**os.environ, "RAY_TMPDIR": ray, "COLUMNS": "200"}
-        environment.pop("RAY_ADDRESS", None)
+        for name in ("RAY_ADDRESS", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"):  # the latter of a Ray of this process
+            environment.pop(name, None)
         environment |= {"RAY_ADDRESS": address} if address else {}
         with self.output.open("w") as out, self.errors.open("w") as err:
             self.process = subprocess.Popen(

@@ -65,6 +65,8 @@ def _start_local() -> None:
     temp = os.environ.get("RAY_TMPDIR") or str(Path(tempfile.gettempdir()) / f"raydc-{os.getuid()}")
     # Ray makes its workers nicer than all else on the machine, and a step on several cores waits for the slowest.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Whoever takes this machine away takes the driver too: no process need watch for a notice to Train's workers.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     # Two logical CPUs more than there are: coordination tasks (reading shard lists, packing) hardly compute, and Ray
     # Data deadlocks where actors hold every CPU.
     ray.init(

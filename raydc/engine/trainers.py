@@ -74,10 +74,15 @@ def fit(
 
 
 class Trainer(TorchTrainer):
-    """A trainer that leaves Ctrl-C alone: Train's own handler stays after ``fit`` and ends the driver with status 0."""
+    """A trainer without what Train does on top and we have no use for."""
 
     def _register_sigint_handler(self, controller: Any) -> None:
-        """Register nothing."""
+        """Leave Ctrl-C alone: Train's own handler stays after ``fit`` and ends the driver with status 0."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """All but the one for Ray datasets, of which there are none: it would start a process to manage them."""
+        made = super()._create_default_callbacks()  # type: ignore[misc]  # hidden from Ray's types
+        return [callback for callback in made if type(callback).__name__ != "DatasetsCallback"]
 
 
 def storage(run: Run) -> tuple[str, pyarrow.fs.FileSystem | None]:
