@@ -63,7 +63,8 @@ def _listening(address: str) -> None:
 def _start_local() -> None:
     # A short folder: Unix socket paths over 107 bytes are refused by Ray.
     temp = os.environ.get("RAY_TMPDIR") or str(Path(tempfile.gettempdir()) / f"raydc-{os.getuid()}")
-    # Ray makes its workers nicer than all else on the machine, and a step on several cores waits for the slowest.
+    # Ray makes its workers nicer than all else on the machine, and a step on several cores waits for the slowest: on
+    # two of them, beside one busy process, ResNet-18 took 2.9 s a step at Ray's 15 and 0.44 s at 0 (0.15 s alone).
     os.environ.setdefault("RAY_worker_niceness", "0")
     # Whoever takes this machine away takes the driver too: no process need watch for a notice to Train's workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
