@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from raydc.errors import ClusterError
-from raydc.report.driver import gone, myself
+from raydc.report.driver import myself
 from raydc.report.status import NAME, Status, read_status
 from raydc.store.folder import Folder
 
@@ -24,15 +24,15 @@ def alone(folder: Folder, told: Callable[[str], None]) -> None:
     Raises:
         ClusterError: one is.
     """
-    first = _running(folder)
-    if first is None or not first.alive() or _ended(first.driver):
+    first = _at_work(folder)
+    if first is None:
         return
     told(f"driver {first.driver} may be at work on this run: looking for {WATCH_SECONDS:.0f} s whether it is")
     until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
-        now = _running(folder)
-        if now is None or _ended(now.driver):
+        now = _at_work(folder)
+        if now is None:
             return
         if now.updated != first.updated:
             raise ClusterError(
@@ -41,10 +41,7 @@ def alone(folder: Folder, told: Callable[[str], None]) -> None:
             )
 
 
-def _running(folder: Folder) -> Status | None:
+def _at_work(folder: Folder) -> Status | None:
+    """The status of a driver that may be at work; of this one's name is one of a container that was started again."""
     status = read_status(folder) if folder.exists(NAME) else None
-    return status if status is not None and status.state == "running" else None
-
-
-def _ended(driver: str) -> bool:
-    return gone(driver) or driver == myself()  # the latter in a container that was started again
+    return status if status is not None and status.alive() and status.driver != myself() else None

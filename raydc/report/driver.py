@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
 
 
 def myself() -> str:
@@ -17,9 +16,8 @@ def gone(driver: str) -> bool:
     host, _, number = driver.rpartition(":")
     if host != socket.gethostname() or not number.isdecimal():
         return False
-    with suppress(PermissionError):  # somebody else's, and there
-        try:
-            os.kill(int(number), 0)
-        except ProcessLookupError:
-            return True
+    try:
+        os.kill(int(number), 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)  # and not somebody else's, which is there
     return False

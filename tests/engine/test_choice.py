@@ -16,8 +16,8 @@ class Told:
     def __init__(self, **ways: tuple[float, float]) -> None:
         self.ways = ways
 
-    def timed(self) -> Row:
-        return {"name": "eager", "first_s": 0.0, "step_s": 1.0, "eager_s": 1.0}
+    def timed(self) -> float:
+        return 1.0
 
     def compared(self, execution: Execution) -> Row:
         first, step = self.ways[execution.name.replace("-", "_")]

@@ -10,6 +10,7 @@ from raydc.engine.adoption import published, taking
 from raydc.engine.driver import Driver
 from raydc.engine.receipts import done
 from raydc.engine.run import DATA, read_run
+from raydc.engine.squeeze import made
 from raydc.engine.synthesize import blocks_of, synthesize
 from raydc.errors import ConfigError
 from raydc.plan.blocks import Block
@@ -58,13 +59,12 @@ class Judge(Driver):
         known = {t.name: t for t in other.config.squeeze.teachers}
         _ = self.source  # whose fingerprint is now written down
         of_these_data = other.folder.exists(DATA) and other.folder.read_json(DATA) == self.run.folder.read_json(DATA)
+        lacking = made(other) - made(self.run)
         for teacher in self.run.config.teachers:
-            name = f"{teacher.name}.json"
             same = alike[0] == alike[1] and known.get(teacher.name) == teacher and of_these_data
-            if same and other.teachers().exists(name) and not self.run.teachers().exists(name):
-                weights = f"{teacher.name}.safetensors"
-                self.run.teachers().write(weights, other.teachers().read(weights))
-                self.run.teachers().write(name, other.teachers().read(name))
+            if same and teacher.name in lacking:
+                for name in (f"{teacher.name}.safetensors", f"{teacher.name}.json"):  # the record last
+                    self.run.teachers().write(name, other.teachers().read(name))
                 self.emit("note", text=f"teacher '{teacher.name}' is that of {url}")
 
     def _synthesize(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -20,6 +20,7 @@ SOON_SECONDS = 60.0
 """Of eager work in all, within which no compiler is done."""
 MOST_GAIN = 0.5
 """The share of the time that another execution may be hoped to save."""
+Way = TypeVar("Way")
 Row = dict[str, Any]
 """``name``, and either ``first_s`` until the first answer, ``step_s`` of each further step and ``eager_s`` of the eager
 one beside it, ``passed`` and what was held against the eager answer, or ``error``."""
@@ -28,8 +29,8 @@ one beside it, ``passed`` and what was held against the eager answer, or ``error
 class Trial(Protocol):
     """What is done in several ways."""
 
-    def timed(self) -> Row:
-        """The eager one, by itself."""
+    def timed(self) -> float:
+        """Seconds of an eager step, by itself."""
 
     def compared(self, execution: Execution) -> Row:
         """Another: its answers against the eager ones, and its pace. Whatever it raises means: not this one."""
@@ -49,8 +50,9 @@ def chosen(trial: Trial, candidates: list[str], steps: float) -> dict[str, Any]:
     Returns:
         ``chosen``, ``why`` and what was ``tried``, a row each.
     """
-    base = trial.timed()
-    rows, best, whole = [base], base, base["step_s"] * steps
+    alone = trial.timed()
+    base: Row = {"name": EAGER.name, "first_s": 0.0, "step_s": alone, "eager_s": alone}
+    rows, best, whole = [base], base, alone * steps
     if whole < SOON_SECONDS:
         why = f"{whole:.0f} s a worker, which no compiler makes up for"
         return {"chosen": EAGER.name, "why": why, "tried": rows}
@@ -67,9 +69,9 @@ def chosen(trial: Trial, candidates: list[str], steps: float) -> dict[str, Any]:
     return {"chosen": best["name"], "why": why, "tried": rows}
 
 
-def in_turns(turns: int, *ways: Callable[[], float]) -> list[float]:
-    """What each of several ways takes, the median of so many turns: what else a machine does hits all alike."""
-    return [median(taken) for taken in zip(*([way() for way in ways] for _ in range(turns)), strict=True)]
+def in_turns(turns: int, pace: Callable[[Way], float], *ways: Way) -> list[float]:
+    """The pace of each way, the median of so many turns: what else a machine does hits all alike."""
+    return [median(paces) for paces in zip(*([pace(way) for way in ways] for _ in range(turns)), strict=True)]
 
 
 def _seconds(row: Row, whole: float) -> float:

@@ -38,7 +38,7 @@ def shown(run: Run) -> int:
 
 
 def first_images(run: Run) -> np.ndarray:
-    """Those of a packed run's first shard, uint8 ``[N, H, W, 3]``."""
+    """The images that a trial answers, of a packed run's first shard, uint8 ``[N, H, W, 3]``."""
     folder, manifest = run.dataset(DATASET), read(run.dataset(DATASET))
     file = manifest.images.files[0]
     count = min(file.samples, shown(run))
@@ -72,10 +72,9 @@ class _Trial:
         self.plain = teachers(run, self.device, EAGER)
         self.wanted = self._answers(self.plain)
 
-    def timed(self) -> Row:
+    def timed(self) -> float:
         """The pace of the eager teachers."""
-        pace = self._pace(self.plain)
-        return {"name": EAGER.name, "first_s": 0.0, "step_s": pace, "eager_s": pace}
+        return self._pace(self.plain)
 
     def compared(self, execution: Execution) -> Row:
         """The same labels in another way."""
@@ -84,7 +83,7 @@ class _Trial:
         found = self._answers(ensemble)
         first, near = watch.seconds(), nearness(self.wanted, found)
         passed = all(_lost(near, at) <= MOST_LOST for at in JUDGED)  # a label that is no number does not pass either
-        eager, pace = in_turns(TURNS, lambda: self._pace(self.plain), lambda: self._pace(ensemble))
+        eager, pace = in_turns(TURNS, self._pace, self.plain, ensemble)
         row = {"name": execution.name, "first_s": first, **near, "passed": passed}
         return {**row, "step_s": pace, "eager_s": eager}
 
